@@ -1,0 +1,292 @@
+//! An output: a sink table and the SELECT that fills it, row by row.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
+use datafusion::sql::sqlparser::ast::{Insert, Statement};
+
+use crate::error::{Error, Result};
+use crate::query::folder::SqlFile;
+use crate::query::session::{Prepared, Slot, confined, least_volatility};
+use crate::query::source_table::Options;
+use crate::query::statement::{Located, insert_target, plain_name, refuse, sql_error};
+use crate::query::view::{DEAD_LETTERS, RowIdScan, VALID, ViewTable, dead_letters_schema, with_row};
+
+/// Where an output's rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkTarget {
+    /// `STORED AS MONGODB LOCATION 'database.collection'`.
+    MongoDb {
+        /// The database.
+        database: String,
+        /// The collection.
+        collection: String,
+        /// Several queries may write to it; derived ids carry the query's id.
+        shared: bool,
+    },
+    /// `STORED AS JSON LOCATION 'folder/'`: a `.jsonl` file for each batch.
+    Json {
+        /// The folder, relative to the SQL folder or absolute.
+        folder: String,
+    },
+    /// `STORED AS PARQUET LOCATION 'folder/'`.
+    Parquet {
+        /// The folder.
+        folder: String,
+    },
+}
+
+/// Which table an output reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The view's rows.
+    View,
+    /// The records that became no row.
+    DeadLetters,
+}
+
+/// One output of the program.
+#[derive(Debug)]
+pub struct Output {
+    /// The sink table's name.
+    pub name: String,
+    /// Where its rows go.
+    pub target: SinkTarget,
+    /// What it reads.
+    pub reads: Reads,
+    /// The fields of its documents.
+    pub schema: SchemaRef,
+    /// The declared id: indices of fields; empty when ids are derived.
+    pub id: Vec<usize>,
+    plan: Prepared,
+    slot: Slot,
+}
+
+impl Output {
+    pub(crate) fn plan(
+        insert: &Located<'_, Insert>,
+        sinks: &[Located<'_, CreateExternalTable>],
+        view: &ViewTable,
+        joined_schema: &SchemaRef,
+    ) -> Result<Self> {
+        let file = insert.file;
+        let name = insert_target(file, &insert.statement)?;
+        let mut sink = None;
+        for candidate in sinks {
+            if plain_name(candidate.file, &candidate.statement.name)? == name {
+                sink = Some(candidate);
+            }
+        }
+        let sink = sink.ok_or_else(|| {
+            refuse(file, format!("\"{name}\" is no sink table"))
+                .advise(format!("add CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 'database.collection'"))
+        })?;
+        let (target, id_names) = read_target(sink.file, &name, &sink.statement)?;
+        let query = insert.statement.source.clone().ok_or_else(|| refuse(file, "the INSERT has no SELECT"))?;
+        if query.to_string().contains("TABLESAMPLE") {
+            return Err(refuse(file, "an output has no TABLESAMPLE: it would break the law that streaming equals batch"));
+        }
+        let tables: Vec<(String, Arc<dyn datafusion::catalog::TableProvider>)> = vec![
+            (view.name.clone(), Arc::new(EmptyTable::new(view.output_schema()))),
+            (DEAD_LETTERS.to_owned(), Arc::new(EmptyTable::new(dead_letters_schema()))),
+        ];
+        let state = confined(tables)?;
+        let statement = DfStatement::Statement(Box::new(Statement::Query(query)));
+        let plan = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|e| sql_error(file, &e))?;
+        if least_volatility(&plan)? == Volatility::Volatile {
+            return Err(refuse(file, "the output uses a function that is never the same at a replay")
+                .advise("leave out random() and uuid(); now() is the batch time"));
+        }
+        let reads = check_plan(file, &plan, view)?;
+        let schema = document_schema(file, &insert.statement, &plan)?;
+        let id = id_names
+            .iter()
+            .map(|name| {
+                schema.index_of(name).map_err(|_| {
+                    let fields: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                    refuse(sink.file, format!("the id '{name}' is no field of the output"))
+                        .advise(format!("its fields are {}", fields.join(", ")))
+                })
+            })
+            .collect::<Result<Vec<usize>>>()?;
+        refuse_null_ids(file, &plan, &id, &schema, joined_schema)?;
+        let table_schema = match reads {
+            Reads::View => view.output_schema(),
+            Reads::DeadLetters => dead_letters_schema(),
+        };
+        let slot = Slot::new(with_row(&table_schema));
+        let plan = RowIdScan::new(&slot).rewrite(plan).map_err(|e| sql_error(file, &e))?;
+        let plan = Prepared::try_new(&state, plan).map_err(|e| sql_error(file, &e))?;
+        Ok(Self { name, target, reads, schema, id, plan, slot })
+    }
+
+    /// The output's rows for `rows` (of the table it reads, `_row` last), and for each the `_row` it
+    /// came from, in rising order.
+    pub(crate) async fn select(&self, rows: &RecordBatch, now_ms: i64) -> Result<(RecordBatch, UInt32Array)> {
+        self.slot.set(Some(rows.clone()));
+        let selected = self.plan.run(now_ms).await;
+        self.slot.set(None);
+        let selected = selected.map_err(|source| {
+            Error::config(format!("output \"{}\" failed on a row", self.name))
+                .because(source.strip_backtrace())
+                .advise("an output has to compute for every row: guard it with CASE or TRY_CAST, restart, and the batch runs again")
+        })?;
+        let num_columns = self.schema.fields().len();
+        let order = arrow::compute::sort_to_indices(selected.column(num_columns), None, None)?;
+        let selected = arrow::compute::take_record_batch(&selected, &order)?;
+        let ids = selected.column(num_columns).as_primitive::<UInt32Type>().clone();
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), selected.columns()[..num_columns].to_vec())?;
+        Ok((rows, ids))
+    }
+}
+
+fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result<(SinkTarget, Vec<String>)> {
+    if !sink.columns.is_empty() {
+        return Err(refuse(file, format!("the sink table \"{name}\" declares columns"))
+            .advise("leave them out: the fields of the documents are those of the SELECT"));
+    }
+    if sink.unbounded || sink.if_not_exists || sink.or_replace || sink.temporary || sink.locations.len() != 1 {
+        return Err(refuse(file, format!("the sink table \"{name}\" has a clause that means nothing for a sink"))
+            .advise("write CREATE EXTERNAL TABLE … STORED AS … LOCATION '…'"));
+    }
+    let location = sink.locations[0].clone();
+    let known: &[&str] = if sink.file_type == "MONGODB" { &["id", "shared"] } else { &["id"] };
+    let options = Options::read(file, name, &sink.options, known)?;
+    let ids = options.text("id").map(|ids| ids.split(',').map(|id| id.trim().to_owned()).collect()).unwrap_or_default();
+    let target = match sink.file_type.as_str() {
+        "MONGODB" => {
+            let shared = match options.text("shared") {
+                None | Some("false") => false,
+                Some("true") => true,
+                Some(other) => return Err(refuse(file, format!("'shared' '{other}' is neither 'true' nor 'false'"))),
+            };
+            let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            match location.split_once('.') {
+                Some((database, collection)) if plain(database) && plain(collection) && !collection.starts_with("system.") => {
+                    SinkTarget::MongoDb { database: database.to_owned(), collection: collection.to_owned(), shared }
+                }
+                _ => {
+                    return Err(refuse(file, format!("\"{location}\" is no place for documents"))
+                        .advise("write LOCATION 'database.collection', of letters, digits, '_' and '-'"));
+                }
+            }
+        }
+        "JSON" | "NDJSON" => SinkTarget::Json { folder: location },
+        "PARQUET" => SinkTarget::Parquet { folder: location },
+        other => {
+            return Err(refuse(file, format!("a sink can't be STORED AS {other}"))
+                .advise("use MONGODB, JSON (a .jsonl file for each batch) or PARQUET"));
+        }
+    };
+    Ok((target, ids))
+}
+
+fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &ViewTable) -> Result<Reads> {
+    let mut tables = Vec::new();
+    let law = "an output works row by row; what depends on several rows would differ from batch to batch: do it in the database";
+    plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {}
+            LogicalPlan::TableScan(scan) => tables.push(scan.table_name.table().to_owned()),
+            other => {
+                let name = other.display().to_string();
+                let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
+                return Err(DataFusionError::Plan(format!("an output can't use {name}")));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(|error| sql_error(file, &error).advise(law))?;
+    match tables.as_slice() {
+        [table] if table == DEAD_LETTERS => Ok(Reads::DeadLetters),
+        [table] if *table == view.name => Ok(Reads::View),
+        _ => Err(refuse(file, format!("an output reads {} or {DEAD_LETTERS}, once", view.name)).advise(law)),
+    }
+}
+
+/// The SELECT's fields, renamed by the column list of the INSERT.
+fn document_schema(file: &SqlFile, insert: &Insert, plan: &LogicalPlan) -> Result<SchemaRef> {
+    let fields = plan.schema().fields();
+    let names = insert.columns.iter().map(|name| plain_name(file, name)).collect::<Result<Vec<_>>>()?;
+    if !names.is_empty() && names.len() != fields.len() {
+        return Err(refuse(file, format!("the INSERT names {} columns and selects {}", names.len(), fields.len())));
+    }
+    let mut seen = BTreeSet::new();
+    let fields: Vec<Field> = fields
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let name = names.get(index).unwrap_or(field.name());
+            if !seen.insert(name.clone()) {
+                return Err(refuse(file, format!("the field \"{name}\" is there twice")).advise("rename one with AS"));
+            }
+            if name.is_empty() || name == "_id" || name.contains(['.', '$', '\0']) {
+                return Err(refuse(file, format!("\"{name}\" can't be a field of a document"))
+                    .advise("give it a plain name with AS; _id is set by OPTIONS ('id' '<field>')"));
+            }
+            if let arrow::datatypes::DataType::Decimal128(precision, _) = field.data_type()
+                && *precision > 34
+            {
+                return Err(refuse(file, format!("\"{name}\" has {precision} digits, MongoDB's Decimal128 holds 34"))
+                    .advise("CAST it to DECIMAL(34, …)"));
+            }
+            Ok(field.as_ref().clone().with_name(name))
+        })
+        .collect::<Result<_>>()?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// An id that can be NULL is refused, unless WHERE excludes it: `_valid` is never TRUE or FALSE
+/// without both rows, so there the columns are as the inner join declares them.
+fn refuse_null_ids(file: &SqlFile, plan: &LogicalPlan, id: &[usize], schema: &Schema, joined: &SchemaRef) -> Result<()> {
+    let mut present = BTreeSet::new();
+    let mut joined_only = false;
+    plan.apply(|node| {
+        if let LogicalPlan::Filter(filter) = node {
+            for conjunct in split_conjunction(&filter.predicate) {
+                let mut conjunct = conjunct;
+                while let Expr::Not(inner) = conjunct {
+                    conjunct = inner;
+                }
+                match conjunct {
+                    Expr::Column(column) if column.name == VALID => joined_only = true,
+                    Expr::IsNotNull(inner) => {
+                        if let Expr::Column(column) = inner.as_ref() {
+                            joined_only |= column.name == VALID;
+                            present.insert(column.name.clone());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let LogicalPlan::Projection(projection) = plan else { return Ok(()) };
+    for &index in id {
+        let column = match &projection.expr[index] {
+            Expr::Column(column) => Some(column.name.as_str()),
+            Expr::Alias(alias) => match alias.expr.as_ref() {
+                Expr::Column(column) => Some(column.name.as_str()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let declared = column.and_then(|name| joined.field_with_name(name).ok()).is_some_and(|field| !field.is_nullable());
+        let excluded = column.is_some_and(|name| present.contains(name)) || (joined_only && declared);
+        if schema.field(index).is_nullable() && !excluded {
+            let name = schema.field(index).name();
+            return Err(refuse(file, format!("the id '{name}' can be NULL"))
+                .advise(format!("add WHERE {} IS NOT NULL, or choose another id", column.unwrap_or(name))));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! A validation rule: one SELECT over the view that gives every joined row a verdict.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, UInt32Type};
+use datafusion::common::Column;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
+
+use crate::error::{Error, Result};
+use crate::query::folder::SqlFile;
+use crate::query::session::{Prepared, Slot, confined, least_volatility};
+use crate::query::statement::{refuse, sql_error};
+use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
+
+/// Whether a violated rule rejects the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The row is not valid.
+    Reject,
+    /// The row stays valid; a person should look.
+    Warn,
+}
+
+impl Severity {
+    /// As it is written in SQL and in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Warn => "warn",
+        }
+    }
+}
+
+/// A rule that a row violates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The index of the rule in the program.
+    pub rule: usize,
+    /// Whether it rejects.
+    pub severity: Severity,
+    /// What a person is told.
+    pub detail: Option<String>,
+}
+
+/// One rule file.
+#[derive(Debug)]
+pub struct Rule {
+    /// The file's stem.
+    pub name: String,
+    /// It counts the valid partners before, so it runs in rounds after all others.
+    pub reads_prior_valid: bool,
+    plan: Prepared,
+    slot: Slot,
+    has_detail: bool,
+    has_severity: bool,
+}
+
+impl Rule {
+    pub(crate) fn plan(file: &SqlFile, query: &Query, view: &ViewTable) -> Result<Self> {
+        let stem = file.path.rsplit('/').next().and_then(|name| name.strip_suffix(".sql")).unwrap_or(&file.path);
+        check_shape(file, query)?;
+        let state = confined(vec![(view.name.clone(), view.rule_table()?)])?;
+        let statement = DfStatement::Statement(Box::new(Statement::Query(Box::new(query.clone()))));
+        let plan = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|e| sql_error(file, &e))?;
+        if least_volatility(&plan)? == Volatility::Volatile {
+            return Err(refuse(file, "the rule uses a function that is never the same at a replay")
+                .advise("leave out random() and uuid(); now() is the batch time"));
+        }
+        check_plan(file, &plan, &view.name)?;
+        let columns = check_columns(file, &plan)?;
+        let reads_prior_valid = reads_column(&plan, PRIOR_VALID)?;
+        let slot = Slot::new(view.rule_schema_with_row());
+        let rewritten = RowIdScan::new(&slot).rewrite(plan).map_err(|e| sql_error(file, &e))?;
+        let plan = prepare(&state, file, rewritten)?;
+        let RuleColumns { has_detail, has_severity } = columns;
+        Ok(Self { name: stem.to_owned(), reads_prior_valid, plan, slot, has_detail, has_severity })
+    }
+
+    /// The violations among `rows` (of the rule table, `_row` last) by the value of `_row`.
+    ///
+    /// A row at which the rule fails to compute violates it, with the error as detail.
+    pub(crate) async fn violations(&self, index: usize, rows: &RecordBatch, now_ms: i64) -> Result<Vec<(u32, Violation)>> {
+        let mut found = Vec::new();
+        let mut todo = vec![rows.clone()];
+        while let Some(rows) = todo.pop() {
+            if rows.num_rows() == 0 {
+                continue;
+            }
+            self.slot.set(Some(rows.clone()));
+            let verdicts = self.plan.run(now_ms).await;
+            self.slot.set(None);
+            match verdicts {
+                Ok(verdicts) => self.read(index, &rows, &verdicts, &mut found)?,
+                // Halve until the rows that fail stand alone: the others are judged as ever.
+                Err(error) if rows.num_rows() == 1 => {
+                    let detail = Some(format!("could not be computed: {}", data_error(&error)?));
+                    let violation = Violation { rule: index, severity: Severity::Reject, detail };
+                    found.push((row_ids(&rows).value(0), violation));
+                }
+                Err(error) => {
+                    data_error(&error)?;
+                    let half = rows.num_rows() / 2;
+                    todo.push(rows.slice(half, rows.num_rows() - half));
+                    todo.push(rows.slice(0, half));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn read(&self, index: usize, rows: &RecordBatch, verdicts: &RecordBatch, found: &mut Vec<(u32, Violation)>) -> Result<()> {
+        if verdicts.num_rows() != rows.num_rows() {
+            return Err(Error::internal(format!("rule \"{}\" gave no verdict, or two, for a row", self.name)));
+        }
+        let holds = verdicts.column(0).as_boolean();
+        let text = |present: bool, name: &str| -> Result<Option<ArrayRef>> {
+            let column = verdicts.column_by_name(name).filter(|_| present);
+            Ok(column.map(|column| arrow::compute::cast(column, &DataType::Utf8)).transpose()?)
+        };
+        let (detail, severity) = (text(self.has_detail, "detail")?, text(self.has_severity, "severity")?);
+        let value = |array: &Option<ArrayRef>, row: usize| {
+            array.as_ref().filter(|array| array.is_valid(row)).map(|array| array.as_string::<i32>().value(row).to_owned())
+        };
+        let ids = row_ids(verdicts);
+        for row in (0..verdicts.num_rows()).filter(|&row| holds.is_null(row) || !holds.value(row)) {
+            let severity = match value(&severity, row).as_deref() {
+                Some("warn") => Severity::Warn,
+                _ => Severity::Reject,
+            };
+            found.push((ids.value(row), Violation { rule: index, severity, detail: value(&detail, row) }));
+        }
+        Ok(())
+    }
+}
+
+fn row_ids(rows: &RecordBatch) -> &UInt32Array {
+    rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>()
+}
+
+/// The text of an error that comes from the data; lack of memory and bugs stop the batch instead.
+fn data_error(error: &DataFusionError) -> Result<String> {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) | DataFusionError::Internal(_) | DataFusionError::IoError(_) => {
+            Err(Error::internal("a rule could not run").because(error.strip_backtrace()))
+        }
+        DataFusionError::ArrowError(error, _) => Ok(error.to_string()),
+        other => Ok(other.strip_backtrace()),
+    }
+}
+
+fn check_shape(file: &SqlFile, query: &Query) -> Result<()> {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return Err(refuse(file, "a rule is one plain SELECT"));
+    };
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty());
+    let clauses = [
+        (query.with.is_some(), "WITH"),
+        (query.order_by.is_some(), "ORDER BY"),
+        (query.limit_clause.is_some() || query.fetch.is_some() || select.top.is_some(), "LIMIT"),
+        (select.selection.is_some() || select.prewhere.is_some(), "WHERE"),
+        (grouped, "GROUP BY"),
+        (select.having.is_some(), "HAVING"),
+        (select.qualify.is_some(), "QUALIFY"),
+        (select.distinct.is_some(), "DISTINCT"),
+        (select.from.len() != 1 || select.from.iter().any(|from| !from.joins.is_empty()), "JOIN"),
+        (select.from.iter().any(|from| from.relation.to_string().contains("TABLESAMPLE")), "TABLESAMPLE"),
+    ];
+    match clauses.iter().find(|(present, _)| *present) {
+        Some((_, clause)) => Err(refuse(file, format!("a rule has no {clause}: every joined row gets a verdict"))
+            .advise("put the condition into the SELECT: a row where it is not TRUE violates the rule")),
+        None => Ok(()),
+    }
+}
+
+fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &str) -> Result<()> {
+    let mut reads = 0;
+    plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {}
+            LogicalPlan::TableScan(_) => reads += 1,
+            other => {
+                let name = other.display().to_string();
+                let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
+                return Err(DataFusionError::Plan(format!("a rule can't use {name}")));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(|error| sql_error(file, &error).advise(format!("a rule is SELECT <boolean>, … FROM {view}")))?;
+    if reads != 1 {
+        return Err(refuse(file, format!("a rule reads {view} once, this one {reads} times")));
+    }
+    Ok(())
+}
+
+/// The flags of a rule, from the columns it returns.
+fn check_columns(file: &SqlFile, plan: &LogicalPlan) -> Result<RuleColumns> {
+    let fields = plan.schema().fields();
+    if fields[0].data_type() != &DataType::Boolean {
+        return Err(refuse(
+            file,
+            format!("the first column \"{}\" is {}, not a boolean", fields[0].name(), crate::decode::type_name(fields[0].data_type())),
+        )
+        .advise("select a condition first: TRUE holds, FALSE and NULL violate"));
+    }
+    for field in fields.iter().skip(1) {
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null);
+        if !["detail", "severity"].contains(&field.name().as_str()) || !is_text {
+            return Err(refuse(file, format!("a rule has no column \"{}\"", field.name()))
+                .advise("beside the condition a rule may have detail and severity ('reject' or 'warn'), both text"));
+        }
+    }
+    let severities = severity_literals(plan);
+    if let Some(other) = severities.iter().find(|text| !["reject", "warn"].contains(&text.as_str())) {
+        return Err(refuse(file, format!("the severity '{other}' is unknown")).advise("use 'reject' or 'warn'"));
+    }
+    let has = |name: &str| fields.iter().any(|field| field.name() == name);
+    Ok(RuleColumns { has_detail: has("detail"), has_severity: has("severity") })
+}
+
+struct RuleColumns {
+    has_detail: bool,
+    has_severity: bool,
+}
+
+fn severity_literals(plan: &LogicalPlan) -> Vec<String> {
+    let LogicalPlan::Projection(projection) = plan else { return Vec::new() };
+    let is_severity = |expr: &&Expr| matches!(expr, Expr::Alias(alias) if alias.name == "severity");
+    let literal = |expr: &Expr| match expr {
+        Expr::Alias(alias) => match alias.expr.as_ref() {
+            Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+            _ => None,
+        },
+        _ => None,
+    };
+    projection.expr.iter().filter(is_severity).filter_map(literal).collect()
+}
+
+fn reads_column(plan: &LogicalPlan, name: &str) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        for expr in node.expressions() {
+            found |= expr.column_refs().iter().any(|column: &&Column| column.name == name);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+fn prepare(state: &SessionState, file: &SqlFile, plan: LogicalPlan) -> Result<Prepared> {
+    Prepared::try_new(state, plan).map_err(|error| sql_error(file, &error))
+}

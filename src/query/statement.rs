@@ -1,0 +1,137 @@
+//! The statements of a SQL folder, each with its file; errors that point into the text.
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{CreateExternalTable, DFParserBuilder, Statement as DfStatement};
+use datafusion::sql::sqlparser::ast::{
+    CreateView, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+
+use crate::error::{Error, Result};
+use crate::query::folder::{SqlFile, SqlFolder};
+
+/// One statement and the file it stands in.
+#[derive(Debug)]
+pub(crate) struct Located<'a, T> {
+    pub(crate) file: &'a SqlFile,
+    pub(crate) statement: T,
+}
+
+/// The statements of a folder by what they are, in path order.
+#[derive(Debug, Default)]
+pub(crate) struct Statements<'a> {
+    pub(crate) tables: Vec<Located<'a, CreateExternalTable>>,
+    pub(crate) views: Vec<Located<'a, CreateView>>,
+    pub(crate) rules: Vec<Located<'a, Query>>,
+    pub(crate) outputs: Vec<Located<'a, Insert>>,
+}
+
+impl<'a> Statements<'a> {
+    /// Parses all files.
+    pub(crate) fn parse(folder: &'a SqlFolder) -> Result<Self> {
+        let mut statements = Self::default();
+        for file in &folder.files {
+            let parsed = DFParserBuilder::new(file.text.as_str())
+                .with_dialect(&GenericDialect {})
+                .build()
+                .and_then(|mut parser| parser.parse_statements())
+                .map_err(|source| sql_error(file, &source))?;
+            let count = parsed.len();
+            for statement in parsed {
+                statements.sort_in(file, statement, count)?;
+            }
+        }
+        Ok(statements)
+    }
+
+    fn sort_in(&mut self, file: &'a SqlFile, statement: DfStatement, count: usize) -> Result<()> {
+        match statement {
+            DfStatement::CreateExternalTable(statement) => self.tables.push(Located { file, statement }),
+            DfStatement::Statement(statement) => match *statement {
+                Statement::CreateView(statement) => self.views.push(Located { file, statement }),
+                Statement::Insert(statement) => self.outputs.push(Located { file, statement }),
+                Statement::Query(statement) => {
+                    if count > 1 {
+                        return Err(refuse(file, "a rule is the only statement of its file")
+                            .advise("put each SELECT into a file of its own; the file's name is the rule's name"));
+                    }
+                    if !matches!(*statement.body, SetExpr::Select(_)) {
+                        return Err(refuse(file, "a rule is one plain SELECT").advise("write SELECT … AS holds FROM the view"));
+                    }
+                    self.rules.push(Located { file, statement: *statement });
+                }
+                other => return Err(unknown_statement(file, &other.to_string())),
+            },
+            other => return Err(unknown_statement(file, &other.to_string())),
+        }
+        Ok(())
+    }
+}
+
+fn unknown_statement(file: &SqlFile, text: &str) -> Error {
+    let head: String = text.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    refuse(file, format!("\"{head} …\" is not a statement of a SQL folder"))
+        .advise("use CREATE EXTERNAL TABLE, CREATE VIEW, INSERT INTO … SELECT, and SELECT for a rule")
+}
+
+/// The plain name of a table; qualified names are refused.
+pub(crate) fn plain_name(file: &SqlFile, name: &ObjectName) -> Result<String> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Ok(match ident.quote_style {
+            Some(_) => ident.value.clone(),
+            None => ident.value.to_lowercase(),
+        }),
+        _ => Err(refuse(file, format!("\"{name}\" is not a plain name")).advise("leave out catalog and schema")),
+    }
+}
+
+/// The table that an INSERT writes to.
+pub(crate) fn insert_target(file: &SqlFile, insert: &Insert) -> Result<String> {
+    match &insert.table {
+        TableObject::TableName(name) => plain_name(file, name),
+        other => Err(refuse(file, format!("INSERT INTO \"{other}\" is not supported")).advise("name a sink table")),
+    }
+}
+
+/// A refusal of something in `file`.
+pub(crate) fn refuse(file: &SqlFile, message: impl std::fmt::Display) -> Error {
+    Error::config(format!("{}: {message}", file.path))
+}
+
+/// DataFusion's complaint about `file`, with the line and a caret where it knows the place.
+pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
+    let root = error.find_root();
+    let mut message = root.strip_backtrace();
+    for prefix in ["Error during planning: ", "SQL error: ", "Schema error: ", "This feature is not implemented: "] {
+        message = message.strip_prefix(prefix).map(str::to_owned).unwrap_or(message);
+    }
+    message = message.replace("ParserError(\"", "").replace("TokenizerError(\"", "").trim_end_matches("\")").to_owned();
+    let mut helps = Vec::new();
+    let mut place = place_in(&message);
+    if let Some(diagnostic) = error.diagnostic() {
+        place = diagnostic.span.map(|span| (span.start.line, span.start.column)).or(place);
+        let notes = diagnostic.notes.iter().map(|note| note.message.clone());
+        helps.extend(notes.chain(diagnostic.helps.iter().map(|help| help.message.clone())));
+    }
+    let mut text = match place {
+        Some((line, column)) => format!("{}:{line}:{column}: {message}", file.path),
+        None => format!("{}: {message}", file.path),
+    };
+    if let Some((line, column)) = place
+        && let Some(code) = file.text.lines().nth(line.saturating_sub(1) as usize)
+    {
+        let margin = " ".repeat(line.to_string().len());
+        let indent = " ".repeat(column.saturating_sub(1) as usize);
+        text.push_str(&format!("\n {margin} |\n {line} | {code}\n {margin} | {indent}^"));
+    }
+    let error = Error::config(text);
+    if helps.is_empty() { error } else { error.advise(helps.join("; ")) }
+}
+
+/// The parser writes the place into its text: `… at Line: 3, Column: 9`.
+fn place_in(message: &str) -> Option<(u64, u64)> {
+    let (_, rest) = message.rsplit_once("Line: ")?;
+    let (line, rest) = rest.split_once(", Column: ")?;
+    let column: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((line.parse().ok()?, column.parse().ok()?))
+}
