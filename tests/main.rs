@@ -1,1 +1,4 @@
-fn main(){}
+//! The one integration-test binary.
+
+/// Case files run through the real engine.
+mod cases;

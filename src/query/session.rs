@@ -136,11 +136,6 @@ impl Prepared {
         let batches = collect(plan, self.state.task_ctx()).await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
     }
-
-    /// Whether it reads the time.
-    pub(crate) fn schema(&self) -> SchemaRef {
-        Arc::clone(self.logical.schema().inner())
-    }
 }
 
 fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> DataFusionResult<Arc<dyn ExecutionPlan>> {

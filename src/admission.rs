@@ -1,0 +1,301 @@
+//! Which records become rows of the join: not malformed, not from the future, not late, no repeat.
+//!
+//! The questions are asked in that order, record by record in arrival order (Kafka timestamp,
+//! partition, offset). Whoever fails one is a dead letter with the reason; every decoded row that
+//! is not from the future moves its partition's clock.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder, StructBuilder,
+    ListBuilder, TimestampMillisecondArray, TimestampNanosecondArray,
+};
+use arrow::compute::{cast, interleave};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampNanosecondType};
+use arrow::array::AsArray;
+use arrow::row::OwnedRow;
+
+use crate::batch::BatchPlan;
+use crate::checkpoint::record::Counts;
+use crate::clock::{NANOS_PER_MS, Nanos, rfc3339};
+use crate::decode::{Decoded, RejectReason};
+use crate::error::{Error, Result};
+use crate::offset::PerPartition;
+use crate::query::source_table::{SourceTable, header_type};
+use crate::query::view::dead_letters_schema;
+use crate::source::{Record, Records};
+use crate::state::{KeyRegistry, RowMeta, Rows};
+use crate::watermark::{PartitionClock, nanos};
+
+/// The records of one partition and what decoding made of them.
+#[derive(Debug)]
+pub struct DecodedRange {
+    /// The bytes.
+    pub records: Records,
+    /// The rows.
+    pub decoded: Decoded,
+}
+
+/// A record that became no row, or a row that a sink could not store.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Where the record lies.
+    pub topic: Arc<str>,
+    /// Where the record lies.
+    pub partition: i32,
+    /// Where the record lies.
+    pub offset: i64,
+    /// Kafka's timestamp.
+    pub timestamp_ms: i64,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes; of a refused row its document.
+    pub value: Option<Vec<u8>>,
+    /// The headers.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// `malformed`, `late`, `duplicate`, `future`, `refused` or `conflict`.
+    pub reason: &'static str,
+    /// What was found and what was expected.
+    pub error: Option<String>,
+    /// The watermark column.
+    pub event_time: Option<Nanos>,
+    /// The watermark that judged it.
+    pub watermark: Option<Nanos>,
+    /// The output that refused it.
+    pub output: Option<String>,
+}
+
+impl Letter {
+    fn of(records: &Records, record: Record<'_>, reason: &'static str, plan: &BatchPlan) -> Self {
+        let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        Self {
+            topic: Arc::clone(&records.tp.topic),
+            partition: records.tp.partition,
+            offset: record.offset(),
+            timestamp_ms: record.timestamp_ms(),
+            key: owned(record.key()),
+            value: owned(record.value()),
+            headers: record.headers().map(|(name, value)| (name.to_owned(), owned(value))).collect(),
+            reason,
+            error: None,
+            event_time: None,
+            watermark: plan.watermark,
+            output: None,
+        }
+    }
+
+    /// The `_id` that a sink derives: position, reason and output.
+    pub fn id(&self) -> String {
+        let position = format!("{}/{}/{}|{}", self.topic, self.partition, self.offset, self.reason);
+        match &self.output {
+            Some(output) => format!("{position}|{output}"),
+            None => position,
+        }
+    }
+}
+
+/// What admission makes of the records of one source.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The rows in arrival order, with the asked columns.
+    pub rows: Rows,
+    /// The others.
+    pub letters: Vec<Letter>,
+}
+
+/// Admits the records of one source.
+///
+/// * `columns`: the columns wanted, of the declared ones and the source's system columns.
+/// * `clocks`: moved by what was seen.
+pub fn admit(
+    source: &SourceTable,
+    ranges: &[&DecodedRange],
+    columns: &SchemaRef,
+    keys: &KeyRegistry,
+    plan: &BatchPlan,
+    clocks: &mut PerPartition<PartitionClock>,
+    counts: &mut Counts,
+) -> Result<Admitted> {
+    let mut letters = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut key_rows: Vec<Vec<OwnedRow>> = Vec::new();
+    let mut event_times: Vec<TimestampNanosecondArray> = Vec::new();
+    for (number, range) in ranges.iter().enumerate() {
+        let (records, decoded) = (&range.records, &range.decoded);
+        counts.records += records.len() as u64;
+        counts.tombstones += decoded.num_tombstones;
+        if !records.is_empty() {
+            clocks.entry(records.tp.clone()).or_default().last_record_ms = Some(plan.time_ms);
+        }
+        for reject in &decoded.rejects {
+            let reason = match reject.reason {
+                RejectReason::Malformed => "malformed",
+                RejectReason::Future => "future",
+            };
+            let letter = Letter::of(records, records.get(reject.record as usize), reason, plan);
+            letters.push(Letter { error: Some(reject.error.clone()), ..letter });
+        }
+        let times = cast(decoded.rows.column(source.event_time), &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
+        event_times.push(times.as_primitive::<TimestampNanosecondType>().clone());
+        key_rows.push(keys.encode(&decoded.rows)?);
+        candidates.extend(decoded.records.iter().enumerate().map(|(row, &record)| {
+            let record = records.get(record as usize);
+            Candidate { timestamp_ms: record.timestamp_ms(), partition: records.tp.partition, offset: record.offset(), range: number, row }
+        }));
+    }
+    candidates.sort_unstable_by_key(|c| (c.timestamp_ms, c.partition, c.offset));
+
+    let latest_believable = plan.time_ms.saturating_mul(NANOS_PER_MS).saturating_add(nanos(source.max_ahead));
+    let mut seen: HashSet<&OwnedRow> = HashSet::new();
+    let mut admitted: Vec<&Candidate> = Vec::with_capacity(candidates.len());
+    for candidate in &candidates {
+        let range = ranges[candidate.range];
+        let event_time = event_times[candidate.range].value(candidate.row);
+        let mut refuse = |reason, error: String| {
+            let record = range.records.get(range.decoded.records[candidate.row] as usize);
+            let letter = Letter::of(&range.records, record, reason, plan);
+            letters.push(Letter { error: Some(error), event_time: Some(event_time), ..letter });
+        };
+        if event_time > latest_believable {
+            refuse("future", format!("the event time {} is beyond the batch time plus watermark.max_ahead", rfc3339(event_time)));
+            continue;
+        }
+        let clock = clocks.entry(range.records.tp.clone()).or_default();
+        clock.max_event_time = clock.max_event_time.max(Some(event_time));
+        if let Some(watermark) = plan.watermark.filter(|&watermark| event_time < watermark) {
+            refuse("late", format!("the event time {} is below the watermark {}", rfc3339(event_time), rfc3339(watermark)));
+            continue;
+        }
+        if let Some(key) = key_rows[candidate.range].get(candidate.row)
+            && (keys.contains(key, plan.watermark) || !seen.insert(key))
+        {
+            refuse("duplicate", format!("the key of \"{}\" was there before", source.name));
+            continue;
+        }
+        admitted.push(candidate);
+    }
+    letters.sort_by(|a, b| (a.partition, a.offset).cmp(&(b.partition, b.offset)));
+    for letter in &letters {
+        match letter.reason {
+            "malformed" => counts.malformed += 1,
+            "future" => counts.future += 1,
+            "late" => counts.late += 1,
+            _ => counts.duplicate += 1,
+        }
+    }
+    let meta = admitted
+        .iter()
+        .map(|candidate| RowMeta {
+            partition: candidate.partition,
+            offset: candidate.offset,
+            timestamp_ms: candidate.timestamp_ms,
+            batch: plan.id,
+            event_time: event_times[candidate.range].value(candidate.row),
+            key_hash: None,
+            matched: false,
+            valid_partners: 0,
+        })
+        .collect();
+    let columns = take_columns(ranges, &admitted, columns)?;
+    Ok(Admitted { rows: Rows { columns, meta }, letters })
+}
+
+/// A decoded row on its way.
+struct Candidate {
+    timestamp_ms: i64,
+    partition: i32,
+    offset: i64,
+    range: usize,
+    row: usize,
+}
+
+/// The wanted columns of the admitted rows, in their order.
+fn take_columns(ranges: &[&DecodedRange], admitted: &[&Candidate], schema: &SchemaRef) -> Result<RecordBatch> {
+    if admitted.is_empty() {
+        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+    }
+    let at: Vec<(usize, usize)> = admitted.iter().map(|candidate| (candidate.range, candidate.row)).collect();
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            if field.name().starts_with('_') {
+                return system_column(field.name(), ranges, admitted);
+            }
+            let arrays: Option<Vec<&dyn Array>> =
+                ranges.iter().map(|range| range.decoded.rows.column_by_name(field.name()).map(AsRef::as_ref)).collect();
+            let arrays = arrays.ok_or_else(|| Error::internal(format!("no column \"{}\"", field.name())))?;
+            Ok(interleave(&arrays, &at)?)
+        })
+        .collect::<Result<Vec<ArrayRef>>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+fn system_column(name: &str, ranges: &[&DecodedRange], admitted: &[&Candidate]) -> Result<ArrayRef> {
+    let records = || {
+        admitted.iter().map(|candidate| {
+            let range = ranges[candidate.range];
+            (&range.records.tp, range.records.get(range.decoded.records[candidate.row] as usize))
+        })
+    };
+    Ok(match name {
+        "_topic" => Arc::new(StringArray::from_iter_values(records().map(|(tp, _)| tp.topic.as_ref()))),
+        "_partition" => Arc::new(Int32Array::from_iter_values(records().map(|(tp, _)| tp.partition))),
+        "_offset" => Arc::new(Int64Array::from_iter_values(records().map(|(_, record)| record.offset()))),
+        "_timestamp" => Arc::new(TimestampMillisecondArray::from_iter_values(records().map(|(_, record)| record.timestamp_ms()))),
+        "_key" => {
+            let mut builder = BinaryBuilder::new();
+            records().for_each(|(_, record)| builder.append_option(record.key()));
+            Arc::new(builder.finish())
+        }
+        _ => headers_array(records().map(|(_, record)| record.headers())),
+    })
+}
+
+fn headers_array<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>>(headers: impl Iterator<Item = H>) -> ArrayRef {
+    let DataType::Struct(fields) = header_type() else { unreachable!("a header is a struct") };
+    let item = arrow::datatypes::Field::new("item", header_type(), false);
+    let builders: Vec<Box<dyn arrow::array::ArrayBuilder>> = vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
+    let mut builder = ListBuilder::new(StructBuilder::new(fields, builders)).with_field(item);
+    for headers in headers {
+        for (name, value) in headers {
+            let entry = builder.values();
+            if let Some(names) = entry.field_builder::<StringBuilder>(0) {
+                names.append_value(name);
+            }
+            if let Some(values) = entry.field_builder::<BinaryBuilder>(1) {
+                values.append_option(value);
+            }
+            entry.append(true);
+        }
+        builder.append(true);
+    }
+    Arc::new(builder.finish())
+}
+
+/// Letters as rows of the system table `dead_letters`.
+pub fn letters_batch(letters: &[Letter]) -> Result<RecordBatch> {
+    let optional_bytes = |value: &dyn Fn(&Letter) -> Option<Vec<u8>>| -> ArrayRef {
+        let mut builder = BinaryBuilder::new();
+        letters.iter().for_each(|letter| builder.append_option(value(letter)));
+        Arc::new(builder.finish())
+    };
+    let headers = letters
+        .iter()
+        .map(|letter| letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.topic.as_ref()))),
+        Arc::new(Int32Array::from_iter_values(letters.iter().map(|letter| letter.partition))),
+        Arc::new(Int64Array::from_iter_values(letters.iter().map(|letter| letter.offset))),
+        Arc::new(TimestampMillisecondArray::from_iter_values(letters.iter().map(|letter| letter.timestamp_ms))),
+        optional_bytes(&|letter| letter.key.clone()),
+        optional_bytes(&|letter| letter.value.clone()),
+        headers_array(headers),
+        Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.reason))),
+        Arc::new(StringArray::from_iter(letters.iter().map(|letter| letter.error.as_deref()))),
+        Arc::new(TimestampNanosecondArray::from_iter(letters.iter().map(|letter| letter.event_time))),
+        Arc::new(TimestampNanosecondArray::from_iter(letters.iter().map(|letter| letter.watermark))),
+    ];
+    Ok(RecordBatch::try_new(dead_letters_schema(), columns)?)
+}

@@ -1,0 +1,69 @@
+//! One turn of the loop: its number, and the intent that it must follow at a replay too.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Nanos;
+use crate::offset::{OffsetRange, PerPartition, TopicPartition};
+
+/// The number of a micro-batch, consecutive from 0; a replay keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BatchId(pub u64);
+
+impl BatchId {
+    /// The batch after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// All that the outcome of a batch depends on besides the records: what `offsets/<N>` holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchPlan {
+    /// The batch.
+    pub id: BatchId,
+    /// What is read, of every partition; empty ranges for those that had nothing.
+    pub ranges: PerPartition<OffsetRange>,
+    /// The watermark that judges the batch: the one that the batch before ended with.
+    pub watermark: Option<Nanos>,
+    /// The batch time.
+    pub time_ms: i64,
+    /// The hash of the SQL.
+    pub program: String,
+    /// The bounded run that it belongs to, of `available-now` and `once`.
+    pub run: Option<BoundedRun>,
+}
+
+/// A run that ends: the offsets it goes to, fixed when it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundedRun {
+    /// `available-now` or `once`.
+    pub trigger: String,
+    /// The end of each partition.
+    pub targets: PerPartition<i64>,
+    /// Partitions that had backlog when it began: the watermark waits for them, whatever the time.
+    pub pinned: BTreeSet<TopicPartition>,
+}
+
+impl BatchPlan {
+    /// How many offsets it spans.
+    pub fn num_offsets(&self) -> i64 {
+        self.ranges.values().map(OffsetRange::len).sum()
+    }
+
+    /// Whether its run is over with it.
+    pub fn completes_run(&self) -> bool {
+        self.run.as_ref().is_none_or(|run| {
+            run.targets.iter().all(|(tp, &target)| self.ranges.get(tp).is_none_or(|range| range.end >= target))
+        })
+    }
+}

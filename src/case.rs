@@ -1,0 +1,416 @@
+//! Case files: messages in, rows out, run through the real engine without a service.
+//!
+//! Planner, join, state and the checkpoint on disk are the real ones; messages, sinks and the clock
+//! are in memory. The format is described in `tests/cases/README.md`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, ManualClock, rfc3339};
+use crate::decode::parse_timestamp;
+use crate::engine::{Engine, EngineOptions, FailPoint, StartingOffsets};
+use crate::error::{Error, Result};
+use crate::offset::TopicPartition;
+use crate::query::folder::SqlFolder;
+use crate::query::join_view::Side;
+use crate::sink::memory::MemorySink;
+use crate::source::memory::MemorySource;
+
+/// Why a case does not hold.
+#[derive(Debug)]
+pub struct Failure {
+    /// The case file.
+    pub path: PathBuf,
+    /// The line of the instruction.
+    pub line: usize,
+    /// What was expected and what came.
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path.display(), self.line, self.message)
+    }
+}
+
+/// All case files at `path` and below, sorted.
+///
+/// # Errors
+/// [`Config`](crate::error::ErrorKind::Config) if there is none, or a folder can't be read.
+pub fn discover(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    collect(path, &mut found)?;
+    found.sort();
+    if found.is_empty() {
+        return Err(Error::config(format!("no case file at \"{}\"", path.display()))
+            .advise("give files named *.case, or folders that hold some"));
+    }
+    Ok(found)
+}
+
+fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let cannot_read =
+        |source: std::io::Error| Error::config(format!("could not read \"{}\"", path.display())).because(source);
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(cannot_read)? {
+            let entry = entry.map_err(cannot_read)?.path();
+            if entry.is_dir() || entry.extension().is_some_and(|extension| extension == "case") {
+                collect(&entry, found)?;
+            }
+        }
+    } else {
+        std::fs::metadata(path).map_err(cannot_read)?;
+        found.push(path.to_owned());
+    }
+    Ok(())
+}
+
+/// Runs one case; `default_sql` is used by a case that names no SQL folder.
+///
+/// # Errors
+/// The first instruction that does not hold.
+pub async fn run(path: &Path, default_sql: &Path) -> std::result::Result<(), Failure> {
+    let failure = |line, message: String| Failure { path: path.to_owned(), line, message };
+    let text = std::fs::read_to_string(path).map_err(|error| failure(0, error.to_string()))?;
+    let folder = tempfile::tempdir().map_err(|error| failure(0, error.to_string()))?;
+    let mut case = Case::new(path, default_sql, folder.path());
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim_end_matches('\r');
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        case.instruction(number, line).await.map_err(|message| failure(number, message))?;
+    }
+    case.settle().map_err(|(line, message)| failure(line, message))
+}
+
+struct Case {
+    base: PathBuf,
+    checkpoint: PathBuf,
+    sql: PathBuf,
+    source: Arc<MemorySource>,
+    sink: Arc<MemorySink>,
+    clock: Arc<ManualClock>,
+    stop: watch::Sender<bool>,
+    engine: Option<Engine>,
+    /// Messages that came before the engine had its SQL.
+    refused: Option<Error>,
+    crash: Option<(FailPoint, bool)>,
+    /// The engine died and stays dead until `restart`.
+    is_dead: bool,
+    /// How many documents of each output were there at the last trigger.
+    seen: BTreeMap<String, usize>,
+    expected: Vec<(usize, String, Value)>,
+    named: BTreeMap<String, usize>,
+    nothing_else: Option<usize>,
+}
+
+impl Case {
+    fn new(path: &Path, default_sql: &Path, checkpoint: &Path) -> Self {
+        let six = parse_timestamp("2026-01-05T06:00:00Z").map_or(0, |nanos| (nanos / 1_000_000) as i64);
+        Self {
+            base: path.parent().unwrap_or(Path::new("")).to_owned(),
+            checkpoint: checkpoint.join("checkpoint"),
+            sql: default_sql.to_owned(),
+            source: Arc::default(),
+            sink: Arc::default(),
+            clock: Arc::new(ManualClock::new(six)),
+            stop: watch::Sender::new(false),
+            engine: None,
+            refused: None,
+            crash: None,
+            is_dead: false,
+            seen: BTreeMap::new(),
+            expected: Vec::new(),
+            named: BTreeMap::new(),
+            nothing_else: None,
+        }
+    }
+
+    async fn instruction(&mut self, number: usize, line: &str) -> std::result::Result<(), String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let rest = rest.trim();
+        if word != "expect" {
+            self.settle().map_err(|(line, message)| format!("(expectation of line {line}) {message}"))?;
+        }
+        match word {
+            "sql" => {
+                self.sql = self.base.join(rest);
+                self.refused = self.open().err();
+                Ok(())
+            }
+            "clock" => self.set_clock(rest),
+            "trigger" => self.trigger(rest).await,
+            "expect" => self.expect(number, rest),
+            "crash" => {
+                let (point, stay) = match rest.split_once(' ') {
+                    Some((point, "stay")) => (point, true),
+                    _ => (rest, false),
+                };
+                self.crash = Some((fail_point(point)?, stay));
+                Ok(())
+            }
+            "restart" => {
+                if let Some(("sql", path)) = rest.split_once(' ') {
+                    self.sql = self.base.join(path.trim());
+                }
+                self.engine = None;
+                self.refused = self.open().err();
+                if std::mem::take(&mut self.is_dead) {
+                    self.finish_pending().await?;
+                }
+                Ok(())
+            }
+            "refuse" => {
+                let error = self.refused.take().ok_or("it was accepted")?.to_string();
+                match error.to_lowercase().contains(&rest.to_lowercase()) {
+                    true => Ok(()),
+                    false => Err(format!("refused with another message: {error}")),
+                }
+            }
+            topic => self.message(topic, rest),
+        }
+    }
+
+    fn open(&mut self) -> Result<()> {
+        let folder = SqlFolder::read(&self.sql, |_| None)?;
+        let options = EngineOptions {
+            checkpoint: self.checkpoint.clone(),
+            max_offsets_per_trigger: None,
+            starting_offsets: StartingOffsets::Earliest,
+            fail_on_data_loss: true,
+            retain_batches: 100,
+        };
+        let source = Arc::clone(&self.source) as Arc<dyn crate::source::Source>;
+        let engine =
+            Engine::open(folder, source, Arc::clone(&self.sink) as _, Arc::clone(&self.clock) as _, options, self.stop.subscribe())?;
+        for table in &engine.program().sources {
+            self.source.create(TopicPartition::new(Arc::clone(&table.topic), 0));
+        }
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    fn engine(&mut self) -> std::result::Result<&mut Engine, String> {
+        if let Some(error) = &self.refused {
+            return Err(format!("the SQL was refused: {error}"));
+        }
+        if self.engine.is_none() {
+            self.open().map_err(|error| format!("the SQL was refused: {error}"))?;
+        }
+        self.engine.as_mut().ok_or_else(|| "there is no engine".to_owned())
+    }
+
+    fn set_clock(&mut self, text: &str) -> std::result::Result<(), String> {
+        let now_ms = match text.strip_prefix('+') {
+            Some(step) => {
+                let step = humantime::parse_duration(step).map_err(|error| error.to_string())?;
+                self.clock.now_ms() + step.as_millis() as i64
+            }
+            None => parse_timestamp(text).map(|nanos| (nanos / 1_000_000) as i64).ok_or("not a time")?,
+        };
+        self.clock.set(now_ms);
+        Ok(())
+    }
+
+    fn message(&mut self, topic: &str, rest: &str) -> std::result::Result<(), String> {
+        let is_known = self.engine()?.program().sources.iter().any(|table| *table.topic == *topic);
+        if !is_known {
+            return Err(format!("\"{topic}\" is neither an instruction nor the topic of a table"));
+        }
+        let (mut rest, mut partition, mut key, mut timestamp_ms) = (rest, 0, None, self.clock.now_ms());
+        loop {
+            let (word, tail) = rest.split_once(' ').unwrap_or((rest, ""));
+            match word.split_once('=') {
+                Some(("partition", number)) => partition = number.parse().map_err(|_| "no partition number")?,
+                Some(("key", text)) => key = Some(text.as_bytes().to_vec()),
+                Some(("timestamp", text)) => {
+                    timestamp_ms = parse_timestamp(text).map(|nanos| (nanos / 1_000_000) as i64).ok_or("not a time")?;
+                }
+                _ => break,
+            }
+            rest = tail;
+        }
+        let value = match rest {
+            "tombstone" => None,
+            "empty" => Some(Vec::new()),
+            text => Some(match text.strip_prefix("base64:") {
+                Some(code) => {
+                    base64::engine::general_purpose::STANDARD.decode(code.trim()).map_err(|error| error.to_string())?
+                }
+                None => text.as_bytes().to_vec(),
+            }),
+        };
+        self.source.append(TopicPartition::new(topic, partition), timestamp_ms, key, value);
+        Ok(())
+    }
+
+    async fn trigger(&mut self, rest: &str) -> std::result::Result<(), String> {
+        let max = match rest.strip_prefix("max=") {
+            Some(number) => Some(number.parse().map_err(|_| "max is no number")?),
+            None if rest.is_empty() => None,
+            None => return Err(format!("unknown word \"{rest}\"")),
+        };
+        if self.is_dead {
+            return Err("the engine is dead: restart it first".to_owned());
+        }
+        let outputs: Vec<String> = self.engine()?.program().outputs.iter().map(|output| output.name.clone()).collect();
+        self.seen = outputs.into_iter().map(|name| (name.clone(), self.sink.since(&name, 0).len())).collect();
+        let crash = self.crash.take();
+        if let Some((point, _)) = crash {
+            self.engine()?.fail_at(point);
+        }
+        let result = self.engine()?.batch(max, None).await;
+        match (crash, result) {
+            (None, Ok(_)) => {}
+            (None, Err(error)) => return Err(error.to_string()),
+            (Some(_), Ok(_)) => return Err("the crash point was not reached".to_owned()),
+            (Some((_, stay)), Err(_)) => {
+                self.engine = None;
+                self.is_dead = stay;
+                if stay {
+                    return Ok(());
+                }
+                self.open().map_err(|error| error.to_string())?;
+                let was_pending = self.engine()?.has_pending();
+                self.finish_pending().await?;
+                if max.is_some() && was_pending {
+                    return Ok(());
+                }
+                self.engine()?.batch(max, None).await.map_err(|error| error.to_string())?;
+            }
+        }
+        if max.is_none() {
+            self.engine()?.batch(None, None).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn finish_pending(&mut self) -> std::result::Result<(), String> {
+        if self.refused.is_some() {
+            return Ok(());
+        }
+        self.engine()?.finish_pending().await.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn expect(&mut self, number: usize, rest: &str) -> std::result::Result<(), String> {
+        if rest == "nothing else" {
+            self.nothing_else = Some(number);
+            return Ok(());
+        }
+        let (what, value) = rest.split_once(' ').ok_or("expect what?")?;
+        match what {
+            "watermark" => {
+                let found = self.engine()?.watermark().map_or_else(|| "none".to_owned(), rfc3339);
+                let wanted = parse_timestamp(value).map_or_else(|| value.to_owned(), |nanos| rfc3339(nanos as i64));
+                if found == wanted { Ok(()) } else { Err(format!("expected watermark {wanted}, it is {found}")) }
+            }
+            "state" => {
+                let (table, count) = value.split_once(' ').ok_or("expect state TABLE N")?;
+                let found = self.rows_in_state(table)?;
+                if count.trim() == found.to_string() {
+                    Ok(())
+                } else {
+                    Err(format!("expected {count} rows of \"{table}\" in state, there are {found}"))
+                }
+            }
+            output => {
+                if !self.engine()?.program().outputs.iter().any(|known| known.name == output) {
+                    return Err(format!("the SQL has no output \"{output}\""));
+                }
+                self.named.insert(output.to_owned(), number);
+                if value != "nothing" {
+                    let fields = serde_json::from_str(value).map_err(|error| error.to_string())?;
+                    self.expected.push((number, output.to_owned(), fields));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn rows_in_state(&mut self, table: &str) -> std::result::Result<usize, String> {
+        let engine = self.engine()?;
+        let program = engine.program();
+        let Some(join) = &program.join else { return Ok(0) };
+        let side = Side::BOTH.into_iter().find(|&side| program.sources[join.side(side).source].name == table);
+        side.map(|side| engine.state(side).len()).ok_or_else(|| format!("there is no table \"{table}\""))
+    }
+
+    /// Compares what the expectations since the last trigger said with what came.
+    fn settle(&mut self) -> std::result::Result<(), (usize, String)> {
+        let expected = std::mem::take(&mut self.expected);
+        let named = std::mem::take(&mut self.named);
+        let nothing_else = self.nothing_else.take();
+        for (output, &seen) in &self.seen {
+            let line = match (named.get(output), nothing_else) {
+                (Some(&line), _) => line,
+                (None, Some(line)) => line,
+                (None, None) => continue,
+            };
+            let mut came: Vec<Value> = self
+                .sink
+                .since(output, seen)
+                .iter()
+                .map(|text| serde_json::from_str(text).unwrap_or(Value::Null))
+                .collect();
+            for (line, _, fields) in expected.iter().filter(|(_, name, _)| name == output) {
+                match came.iter().position(|row| matches(fields, row)) {
+                    Some(position) => drop(came.swap_remove(position)),
+                    None => return Err((*line, format!("expected in {output}: {fields}\n  came: {}", list(&came)))),
+                }
+            }
+            if !came.is_empty() {
+                return Err((line, format!("not expected in {output}: {}", list(&came))));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list(rows: &[Value]) -> String {
+    if rows.is_empty() {
+        return "nothing".to_owned();
+    }
+    rows.iter().map(|row| format!("\n    {row}")).collect()
+}
+
+/// Whether `row` has all fields of `wanted`; nested values are compared whole.
+fn matches(wanted: &Value, row: &Value) -> bool {
+    let Value::Object(fields) = wanted else { return false };
+    fields.iter().all(|(name, value)| row.get(name).is_some_and(|found| equal(value, found)))
+}
+
+/// Numbers by value, times as instants.
+fn equal(wanted: &Value, found: &Value) -> bool {
+    match (wanted, found) {
+        (Value::Number(a), Value::Number(b)) => crate::decode::same_number(&a.to_string(), &b.to_string()),
+        (Value::String(a), Value::String(b)) => {
+            a == b || matches!((parse_timestamp(a), parse_timestamp(b)), (Some(a), Some(b)) if a == b)
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, value)| b.get(name).is_some_and(|found| equal(value, found)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn fail_point(name: &str) -> std::result::Result<FailPoint, String> {
+    Ok(match name {
+        "before-offsets" => FailPoint::BeforeOffsets,
+        "after-offsets" => FailPoint::AfterOffsets,
+        "after-read" => FailPoint::AfterRead,
+        "after-sink" => FailPoint::AfterSink,
+        "after-state" => FailPoint::AfterState,
+        "before-commit" => FailPoint::BeforeCommit,
+        "after-commit" => FailPoint::AfterCommit,
+        other => return Err(format!("there is no crash point \"{other}\"")),
+    })
+}

@@ -1,0 +1,139 @@
+//! Files that are there whole or not at all, and stay.
+//!
+//! A file is written under a temporary name, fsynced, published by a hard link (which never
+//! overwrites), and its directory is fsynced. Directories are 0700 and files 0600: they hold
+//! customer data.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind as IoKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A checkpoint's directory, locked by this process.
+#[derive(Debug)]
+pub struct Directory {
+    root: PathBuf,
+    /// Held for its lock.
+    _lock: Option<File>,
+}
+
+impl Directory {
+    /// Opens and locks the directory, making it if it is new.
+    ///
+    /// # Errors
+    /// [`Fenced`](ErrorKind::Fenced) if another engine holds it.
+    pub fn lock(root: &Path) -> Result<Self> {
+        make_folder(root)?;
+        let path = root.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| failed("open", &path, source))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root: root.to_owned(), _lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                ErrorKind::Fenced,
+                format!("the checkpoint \"{}\" is in use by another engine", root.display()),
+            )
+            .advise("stop the other one, or give this one a checkpoint of its own with --checkpoint")),
+            Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
+        }
+    }
+
+    /// Opens it for reading only, locked or not.
+    pub fn read_only(root: &Path) -> Self {
+        Self { root: root.to_owned(), _lock: None }
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Publishes a file that must not exist yet. On return it is durable.
+    pub fn publish(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.root.join(name);
+        let folder = path.parent().unwrap_or(&self.root);
+        make_folder(folder)?;
+        let temporary = path.with_extension("tmp");
+        write_synced(&temporary, bytes)?;
+        fs::hard_link(&temporary, &path).map_err(|source| failed("publish", &path, source))?;
+        fs::remove_file(&temporary).map_err(|source| failed("remove", &temporary, source))?;
+        sync_folder(folder)
+    }
+
+    /// The bytes of a file; `None` if there is none of that name.
+    pub fn read(&self, name: &str) -> Result<Option<Bytes>> {
+        let path = self.root.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(source) if source.kind() == IoKind::NotFound => Ok(None),
+            Err(source) => Err(failed("read", &path, source)),
+        }
+    }
+
+    /// The names of the files in a folder, sorted; temporary ones are left out.
+    pub fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let path = self.root.join(folder);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(source) if source.kind() == IoKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(failed("list", &path, source)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|source| failed("list", &path, source))?.file_name().to_string_lossy().into_owned();
+            if !name.ends_with(".tmp") {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes a file; one that is not there is no error.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let path = self.root.join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != IoKind::NotFound => Err(failed("remove", &path, source)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes a folder that only its owner can enter.
+pub fn make_folder(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| failed("make", path, source))?;
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+}
+
+/// Writes a file and syncs its bytes, not its name.
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|source| failed("write", path, source))
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|file| file.sync_all()).map_err(|source| failed("sync", folder, source))
+}
+
+fn failed(action: &str, path: &Path, source: std::io::Error) -> Error {
+    Error::internal(format!("could not {action} \"{}\"", path.display()))
+        .because(source)
+        .advise("check the rights and the free space of the checkpoint's disk, then start again: the batch runs again")
+}

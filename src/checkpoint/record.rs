@@ -1,0 +1,283 @@
+//! The JSON files of a checkpoint: what they hold, and the checksum that seals them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::batch::{BatchId, BatchPlan, BoundedRun};
+use crate::clock::Nanos;
+use crate::error::{Error, Result};
+use crate::offset::{ByTopic, OffsetRange, TopicPartition, by_topic, per_partition};
+use crate::query::folder::hex;
+use crate::watermark::PartitionClock;
+
+/// The version of the files' format that this engine writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// `metadata`: who the query is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Names the query in ledgers and group ids; random, made with the checkpoint.
+    pub query_id: String,
+    /// The offsets that the first batch starts from, as resolved then.
+    pub starting_offsets: ByTopic<i64>,
+    /// The batch time that idleness of a silent source is counted from.
+    pub started_ms: i64,
+}
+
+/// `offsets/<N>`: the intent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OffsetRecord {
+    batch_id: BatchId,
+    batch_time_ms: i64,
+    watermark: Option<Nanos>,
+    program: String,
+    ranges: ByTopic<RangeRecord>,
+    run: Option<RunRecord>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct RangeRecord {
+    start: i64,
+    end: i64,
+    latest: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct RunRecord {
+    trigger: String,
+    targets: ByTopic<i64>,
+    pinned: BTreeMap<String, BTreeSet<i32>>,
+}
+
+impl From<&BatchPlan> for OffsetRecord {
+    fn from(plan: &BatchPlan) -> Self {
+        let ranges = plan
+            .ranges
+            .iter()
+            .map(|(tp, r)| (tp.clone(), RangeRecord { start: r.start, end: r.end, latest: r.latest }))
+            .collect();
+        let run = plan.run.as_ref().map(|run| {
+            let mut pinned: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+            for tp in &run.pinned {
+                pinned.entry(tp.topic.to_string()).or_default().insert(tp.partition);
+            }
+            RunRecord { trigger: run.trigger.clone(), targets: by_topic(&run.targets), pinned }
+        });
+        Self {
+            batch_id: plan.id,
+            batch_time_ms: plan.time_ms,
+            watermark: plan.watermark,
+            program: plan.program.clone(),
+            ranges: by_topic(&ranges),
+            run,
+        }
+    }
+}
+
+impl From<OffsetRecord> for BatchPlan {
+    fn from(record: OffsetRecord) -> Self {
+        let run = record.run.map(|run| BoundedRun {
+            trigger: run.trigger,
+            targets: per_partition(&run.targets),
+            pinned: run
+                .pinned
+                .iter()
+                .flat_map(|(topic, numbers)| numbers.iter().map(|&number| TopicPartition::new(topic.as_str(), number)))
+                .collect(),
+        });
+        Self {
+            id: record.batch_id,
+            ranges: per_partition(&record.ranges)
+                .into_iter()
+                .map(|(tp, r)| (tp, OffsetRange { start: r.start, end: r.end, latest: r.latest }))
+                .collect(),
+            watermark: record.watermark,
+            time_ms: record.batch_time_ms,
+            program: record.program,
+            run,
+        }
+    }
+}
+
+/// A state file that `commits/<N>` names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Relative to the checkpoint.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its checksum.
+    pub sha256: String,
+}
+
+impl StateFile {
+    /// The entry of a file with this content.
+    pub fn of(name: String, bytes: &[u8]) -> Self {
+        Self { name, bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
+    }
+}
+
+/// The last record read of a partition, to know a topic that was made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Kafka's timestamp.
+    pub timestamp_ms: i64,
+    /// A checksum of key and value.
+    pub sha256: String,
+}
+
+/// What a commit knows of a partition.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PartitionRecord {
+    /// The next offset to read.
+    pub next_offset: i64,
+    /// Event time and idleness.
+    pub clock: PartitionClock,
+    /// The last record read.
+    pub last_record: Option<LastRecord>,
+}
+
+/// What became of the records; every record has exactly one fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Records read.
+    pub records: u64,
+    /// Null values.
+    pub tombstones: u64,
+    /// Dead letters, by reason.
+    pub malformed: u64,
+    /// Below the watermark.
+    pub late: u64,
+    /// A key that was there before.
+    pub duplicate: u64,
+    /// Beyond what is believable.
+    pub future: u64,
+    /// Records that found their first partner, or passed on in a program without a join.
+    pub joined: u64,
+    /// Records that went without a partner.
+    pub unmatched: u64,
+    /// Pairs.
+    pub pairs: u64,
+    /// Pairs that no rule rejected.
+    pub valid: u64,
+    /// Pairs that a rule rejected.
+    pub rejected: u64,
+    /// Rows that a sink could not store.
+    pub refused: u64,
+    /// Rows whose `_id` another document has.
+    pub conflict: u64,
+}
+
+impl Counts {
+    /// Adds another batch's.
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.tombstones += other.tombstones;
+        self.malformed += other.malformed;
+        self.late += other.late;
+        self.duplicate += other.duplicate;
+        self.future += other.future;
+        self.joined += other.joined;
+        self.unmatched += other.unmatched;
+        self.pairs += other.pairs;
+        self.valid += other.valid;
+        self.rejected += other.rejected;
+        self.refused += other.refused;
+        self.conflict += other.conflict;
+    }
+
+    /// Records that became no row.
+    pub fn dead(&self) -> u64 {
+        self.malformed + self.late + self.duplicate + self.future
+    }
+}
+
+/// `commits/<N>`: the outcome.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommitRecord {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The watermark that it ended with.
+    pub watermark: Option<Nanos>,
+    /// Every partition.
+    pub partitions: ByTopic<PartitionRecord>,
+    /// The files of each side: a snapshot, then deltas.
+    pub state: Vec<Vec<StateFile>>,
+    /// This batch's counts.
+    pub counts: Counts,
+    /// Since the first batch.
+    pub total: Counts,
+}
+
+/// Seals a record: format, its own name, and a checksum over the rest.
+pub fn seal<T: Serialize>(name: &str, record: &T) -> Result<Vec<u8>> {
+    let fail = |source: serde_json::Error| Error::internal(format!("could not write \"{name}\"")).because(source);
+    let mut value = serde_json::to_value(record).map_err(fail)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("format".to_owned(), FORMAT.into());
+        fields.insert("name".to_owned(), name.into());
+        let sum = checksum(fields);
+        fields.insert("checksum".to_owned(), sum.into());
+    }
+    serde_json::to_vec_pretty(&value).map_err(fail)
+}
+
+/// Opens a sealed record.
+///
+/// # Errors
+/// [`Checkpoint`](crate::error::ErrorKind::Checkpoint) if it is cut, changed, another file's, or
+/// from a newer version.
+pub fn open<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
+    let broken = |problem: String| {
+        Error::checkpoint(format!("the checkpoint file \"{name}\" is broken: {problem}"))
+            .advise("restore the checkpoint from a copy, or start a new one with --checkpoint")
+    };
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| broken(error.to_string()))?;
+    let fields = value.as_object_mut().ok_or_else(|| broken("it is no JSON object".to_owned()))?;
+    let format = fields.get("format").and_then(Value::as_u64).unwrap_or(0);
+    if format > u64::from(FORMAT) {
+        return Err(Error::checkpoint(format!("the checkpoint file \"{name}\" has format {format}, this engine knows {FORMAT}"))
+            .advise("run the newer version of ecomm-batch that wrote it"));
+    }
+    let sum = fields.remove("checksum").and_then(|sum| sum.as_str().map(str::to_owned));
+    if sum.as_deref() != Some(checksum(fields).as_str()) {
+        return Err(broken("its checksum does not fit".to_owned()));
+    }
+    if fields.get("name").and_then(Value::as_str) != Some(name) {
+        return Err(broken(format!("it says it is {}", fields.get("name").unwrap_or(&Value::Null))));
+    }
+    serde_json::from_value(value).map_err(|error| broken(error.to_string()))
+}
+
+/// Over the compact form, whose keys serde_json keeps sorted.
+fn checksum(fields: &serde_json::Map<String, Value>) -> String {
+    let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
+    hex(&Sha256::digest(serde_json::to_vec(&sorted).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_was_touched_is_refused() {
+        let metadata = Metadata { query_id: "q".to_owned(), starting_offsets: ByTopic::new(), started_ms: 5 };
+        let bytes = seal("metadata", &metadata).expect("sealed");
+        assert_eq!(open::<Metadata>("metadata", &bytes).expect("opens").query_id, "q");
+        for cut in 0..bytes.len() {
+            assert!(open::<Metadata>("metadata", &bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        let text = String::from_utf8(bytes.clone()).expect("JSON");
+        assert!(open::<Metadata>("metadata", text.replace(": 5", ": 6").as_bytes()).is_err());
+        assert!(open::<Metadata>("offsets/1", &bytes).expect_err("refused").to_string().contains("it says it is"));
+        let newer = text.replace("\"format\": 1", "\"format\": 2");
+        assert!(open::<Metadata>("metadata", newer.as_bytes()).expect_err("refused").to_string().contains("newer version"));
+    }
+}

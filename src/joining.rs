@@ -1,0 +1,212 @@
+//! One batch of the join: new rows meet state, and the watermark lets go of what can't match.
+//!
+//! ```text
+//! new left  ┐                      ┌ pairs ─────────────► verdicts
+//! new right ┼ + state rows with    ┤
+//! state     ┘   a key of the new   └ changes of state
+//! watermark ─► rows that no partner can reach any more ─► alone, if the join keeps them
+//! ```
+//!
+//! Nothing here changes the state: the outcome is a value, applied once the sinks have the rows.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt32Array};
+
+use crate::clock::Nanos;
+use crate::error::Result;
+use crate::query::join_view::{JoinView, Side};
+use crate::state::{KeyRows, RowMeta, RowRef, Rows, SideChanges, SideState};
+
+/// What a batch of the join gives.
+#[derive(Debug)]
+pub struct Joined {
+    /// Rows of the view: pairs first, then left rows alone, then right rows alone.
+    pub rows: RecordBatch,
+    /// For each row the left and right record behind it.
+    pub origins: Vec<[Option<RowMeta>; 2]>,
+    /// How many of the rows are pairs.
+    pub num_pairs: usize,
+    /// For each pair its left row, as an index of `left`.
+    pub pair_left: UInt32Array,
+    /// The left input: new rows, then rows of state.
+    pub left: Vec<RowMeta>,
+    /// Records that found their first partner.
+    pub num_joined: u64,
+    /// Records that went without one.
+    pub num_unmatched: u64,
+    /// What happens to each side; the counts of valid partners come from the verdicts.
+    pub changes: [SideChanges; 2],
+    /// For each left input row that is in `changes[0].matched` or `added`: where.
+    pub left_slots: HashMap<u32, LeftSlot>,
+}
+
+/// Where a left row's count of valid partners is kept.
+#[derive(Clone, Copy, Debug)]
+pub enum LeftSlot {
+    /// In `changes[0].added` at this index.
+    Added(usize),
+    /// In `changes[0].matched` at this index.
+    Matched(usize),
+}
+
+/// Joins the new rows of a batch.
+///
+/// * `new`: admitted rows of each side, with their side's columns.
+/// * `after`: the watermark that the batch ends with; `None` evicts nothing.
+pub async fn join(view: &JoinView, state: [&SideState; 2], mut new: [Rows; 2], after: Option<Nanos>) -> Result<Joined> {
+    for side in Side::BOTH {
+        let hashes = view.side(side).key_hashes(&new[side.index()].columns)?;
+        for (meta, hash) in new[side.index()].meta.iter_mut().zip(hashes) {
+            meta.key_hash = hash;
+        }
+    }
+    let hashes = |side: Side| new[side.index()].meta.iter().filter_map(|meta| meta.key_hash);
+    // Each side's state answers to the keys of the other side's new rows.
+    let partners: [Vec<RowRef>; 2] =
+        Side::BOTH.map(|side| state[side.index()].lookup(hashes(side.other())));
+    let mut inputs = Vec::new();
+    for side in Side::BOTH {
+        let old = state[side.index()].rows(&partners[side.index()])?;
+        inputs.push(new[side.index()].followed_by(&old)?);
+    }
+    let is_new = |side: Side| -> Vec<bool> {
+        let num_new = new[side.index()].len();
+        (0..inputs[side.index()].len()).map(|row| row < num_new).collect()
+    };
+    let (left_new, right_new) = (is_new(Side::Left), is_new(Side::Right));
+    let (pairs, pair_left, pair_right) = if inputs.iter().any(Rows::is_empty) {
+        (RecordBatch::new_empty(Arc::clone(&view.schema)), UInt32Array::from(vec![0u32; 0]), UInt32Array::from(vec![0u32; 0]))
+    } else {
+        view.pairs((&inputs[0].columns, &left_new), (&inputs[1].columns, &right_new)).await?
+    };
+
+    let mut origins: Vec<[Option<RowMeta>; 2]> = pair_left
+        .values()
+        .iter()
+        .zip(pair_right.values())
+        .map(|(&left, &right)| [Some(inputs[0].meta[left as usize]), Some(inputs[1].meta[right as usize])])
+        .collect();
+    let mut batches = vec![pairs];
+    let (mut num_joined, mut num_unmatched) = (0, 0);
+    let mut changes = Vec::new();
+    let mut left_slots = HashMap::new();
+    for side in Side::BOTH {
+        let matched: HashSet<u32> = [&pair_left, &pair_right][side.index()].values().iter().copied().collect();
+        let outcome = settle(view, side, state[side.index()], &new[side.index()], &partners[side.index()], &matched, after)?;
+        num_joined += outcome.num_joined;
+        num_unmatched += outcome.alone.len() as u64;
+        if view.keeps_unmatched(side) && !outcome.alone.is_empty() {
+            batches.push(view.alone(side, &outcome.alone.columns).await?);
+            origins.extend(outcome.alone.meta.iter().map(|&meta| match side {
+                Side::Left => [Some(meta), None],
+                Side::Right => [None, Some(meta)],
+            }));
+        }
+        if side == Side::Left {
+            left_slots = outcome.slots;
+        }
+        changes.push(outcome.changes);
+    }
+    let num_pairs = pair_left.len();
+    let rows = arrow::compute::concat_batches(&view.schema, &batches)?;
+    let left = inputs[0].meta.clone();
+    let [left_changes, right_changes]: [SideChanges; 2] =
+        changes.try_into().map_err(|_| crate::error::Error::internal("a join has two sides"))?;
+    Ok(Joined {
+        rows,
+        origins,
+        num_pairs,
+        pair_left,
+        left,
+        num_joined,
+        num_unmatched,
+        changes: [left_changes, right_changes],
+        left_slots,
+    })
+}
+
+struct Settled {
+    changes: SideChanges,
+    alone: Rows,
+    num_joined: u64,
+    slots: HashMap<u32, LeftSlot>,
+}
+
+/// What becomes of one side: which rows stay, which leave, which of those never had a partner.
+fn settle(
+    view: &JoinView,
+    side: Side,
+    state: &SideState,
+    new: &Rows,
+    partners: &[RowRef],
+    matched: &HashSet<u32>,
+    after: Option<Nanos>,
+) -> Result<Settled> {
+    let matches_once = view.side(side).matches_once;
+    // Below this event time nothing can be matched any more.
+    let bound = after.map_or(i64::MIN, |after| after.saturating_sub(view.reach(side)));
+    let (mut kept, mut not_kept, mut alone_new) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut slots, mut num_joined) = (HashMap::new(), 0);
+    let mut added = new.clone();
+    for (row, meta) in added.meta.iter_mut().enumerate() {
+        meta.matched = matched.contains(&(row as u32));
+        num_joined += u64::from(meta.matched);
+        let can_match = meta.key_hash.is_some() && meta.event_time >= bound && !(meta.matched && matches_once);
+        if can_match {
+            slots.insert(row as u32, LeftSlot::Added(kept.len()));
+            kept.push(row);
+        } else {
+            not_kept.push(row);
+            if !meta.matched {
+                alone_new.push(row);
+            }
+        }
+    }
+    let (mut marks, mut removed, mut matched_now) = (Vec::new(), Vec::new(), HashSet::new());
+    for (position, &reference) in partners.iter().enumerate() {
+        let row = (new.len() + position) as u32;
+        if !matched.contains(&row) {
+            continue;
+        }
+        matched_now.insert(reference);
+        let meta = state.meta(reference);
+        num_joined += u64::from(!meta.matched);
+        if matches_once {
+            removed.push(reference);
+        } else {
+            slots.insert(row, LeftSlot::Matched(marks.len()));
+            marks.push((reference, meta.valid_partners));
+        }
+    }
+    let expired: Vec<RowRef> = state
+        .older_than(bound)
+        .into_iter()
+        .filter(|&reference| !state.meta(reference).matched && !matched_now.contains(&reference))
+        .collect();
+    let alone = state.rows(&expired)?.followed_by(&new.take(&alone_new)?)?;
+    let keys: KeyRows = state.keys.select(new, &not_kept)?;
+    let changes = SideChanges { added: added.take(&kept)?, matched: marks, removed, keys };
+    Ok(Settled { changes, alone, num_joined, slots })
+}
+
+/// For each pair in order of its left row's right rows: which round of `_prior_valid` it is in.
+pub fn rounds(joined: &Joined) -> Vec<Vec<usize>> {
+    let mut of_left: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (pair, &left) in joined.pair_left.values().iter().enumerate() {
+        of_left.entry(left).or_default().push(pair);
+    }
+    let mut rounds: Vec<Vec<usize>> = Vec::new();
+    for pairs in of_left.values_mut() {
+        pairs.sort_by_key(|&pair| joined.origins[pair][1].map(|meta| meta.arrival()));
+        for (round, &pair) in pairs.iter().enumerate() {
+            if rounds.len() <= round {
+                rounds.push(Vec::new());
+            }
+            rounds[round].push(pair);
+        }
+    }
+    rounds.iter_mut().for_each(|round| round.sort_unstable());
+    rounds
+}

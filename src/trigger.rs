@@ -1,0 +1,41 @@
+//! When the next batch starts.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Spark's triggers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A batch every interval, on a fixed grid; a slow batch delays the next, batches never
+    /// overlap. Zero: as soon as the one before is done.
+    ProcessingTime(Duration),
+    /// Everything there is when the run begins, in as many batches as the limit asks for; then stop.
+    AvailableNow,
+    /// One batch of everything there is; then stop.
+    Once,
+}
+
+impl Trigger {
+    /// The name of a bounded run in the offset log.
+    pub fn bounded_name(self) -> Option<&'static str> {
+        match self {
+            Self::ProcessingTime(_) => None,
+            Self::AvailableNow => Some("available-now"),
+            Self::Once => Some("once"),
+        }
+    }
+}
+
+impl FromStr for Trigger {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "available-now" => Ok(Self::AvailableNow),
+            "once" => Ok(Self::Once),
+            interval => humantime::parse_duration(interval)
+                .map(Self::ProcessingTime)
+                .map_err(|error| format!("{error}; write 5s, 500ms, 0s, available-now or once")),
+        }
+    }
+}
