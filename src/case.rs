@@ -414,3 +414,21 @@ fn fail_point(name: &str) -> std::result::Result<FailPoint, String> {
         other => return Err(format!("there is no crash point \"{other}\"")),
     })
 }
+
+/// `test`: runs all cases and says which fail.
+pub async fn test(args: &crate::cli::TestArgs) -> Result<std::process::ExitCode> {
+    let (mut num_passed, mut num_failed) = (0, 0);
+    for path in &args.paths {
+        for case in discover(path)? {
+            match run(&case, &args.sql).await {
+                Ok(()) => num_passed += 1,
+                Err(failure) => {
+                    num_failed += 1;
+                    println!("{failure}");
+                }
+            }
+        }
+    }
+    println!("{num_passed} passed, {num_failed} failed");
+    Ok(if num_failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE })
+}

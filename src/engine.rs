@@ -447,33 +447,30 @@ impl Engine {
         Ok(progress)
     }
 
-    /// Step 2: the records of all ranges, decoded; partitions side by side.
+    /// Step 2: the records of all ranges; partitions are decoded side by side.
     async fn read(&mut self, plan: &BatchPlan) -> Result<Vec<DecodedRange>> {
-        let mut fetches = Vec::new();
-        for source in &self.program.sources {
-            let decoder =
-                Arc::new(Decoder::try_new(Arc::clone(&source.columns), Some(source.event_time), source.max_record_bytes)?);
-            for (tp, range) in plan.ranges.iter().filter(|(tp, range)| *tp.topic == *source.topic && !range.is_empty()) {
-                fetches.push((tp.clone(), *range, Arc::clone(&decoder)));
-            }
+        let ranges: PerPartition<OffsetRange> =
+            plan.ranges.iter().filter(|(_, range)| !range.is_empty()).map(|(tp, range)| (tp.clone(), *range)).collect();
+        if ranges.is_empty() {
+            return Ok(Vec::new());
         }
         let source = Arc::clone(&self.source);
-        self.retry("the broker", async |_| {
-            let tasks = fetches.iter().map(|(tp, range, decoder)| {
-                let (source, decoder, tp, range) = (Arc::clone(&source), Arc::clone(decoder), tp.clone(), *range);
-                tokio::spawn(async move {
-                    let records = source.fetch(&tp, range).await?;
-                    let decoded = tokio::task::block_in_place(|| decoder.decode(&records))?;
-                    Ok(DecodedRange { records, decoded })
-                })
-            });
-            let results = futures::future::join_all(tasks).await;
-            results
-                .into_iter()
-                .map(|result| result.map_err(|source| Error::internal("reading panicked").because(source))?)
-                .collect::<Result<Vec<DecodedRange>>>()
-        })
-        .await
+        let fetched = self.retry("the broker", async |_| source.fetch(&ranges).await).await?;
+        let mut tasks = Vec::new();
+        for records in fetched {
+            let table = self.program.sources.iter().find(|table| *table.topic == *records.tp.topic);
+            let table = table.ok_or_else(|| Error::internal(format!("no table reads \"{}\"", records.tp)))?;
+            let decoder = Decoder::try_new(Arc::clone(&table.columns), Some(table.event_time), table.max_record_bytes)?;
+            tasks.push(tokio::task::spawn_blocking(move || {
+                let decoded = decoder.decode(&records)?;
+                Ok(DecodedRange { records, decoded })
+            }));
+        }
+        let results = futures::future::join_all(tasks).await;
+        let flatten = |result: std::result::Result<Result<DecodedRange>, tokio::task::JoinError>| {
+            result.map_err(|source| Error::internal("decoding panicked").because(source))?
+        };
+        results.into_iter().map(flatten).collect()
     }
 
     /// Step 3: everything that follows from the plan, the records and the state; changes nothing.

@@ -46,7 +46,8 @@ impl FileSink {
 #[async_trait]
 impl Sink for FileSink {
     async fn open(&self, outputs: &[Output], _query_id: &str) -> Result<()> {
-        outputs.iter().try_for_each(|output| make_folder(&self.folder(output)))
+        let to_files = |output: &&Output| self.all_under.is_some() || !matches!(output.target, SinkTarget::MongoDb { .. });
+        outputs.iter().filter(to_files).try_for_each(|output| make_folder(&self.folder(output)))
     }
 
     async fn fence(&self, _outputs: &[Output], _batch: BatchId, _done: bool) -> Result<()> {

@@ -8,6 +8,7 @@ pub mod file;
 pub mod json;
 pub mod memory;
 pub mod mongodb;
+pub mod routed;
 
 use std::sync::Arc;
 

@@ -48,17 +48,20 @@ impl Source for MemorySource {
         Ok(self.lock().iter().map(|(tp, log)| (tp.clone(), extent(log))).collect())
     }
 
-    async fn fetch(&self, tp: &TopicPartition, range: OffsetRange) -> Result<Records> {
+    async fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>> {
         let logs = self.lock();
-        let log = logs.get(tp).ok_or_else(|| Error::config(format!("no topic partition \"{tp}\"")))?;
-        let mut records = Records::new(tp.clone());
-        for offset in range.start..range.end {
-            let stored = log
-                .get(offset as usize)
-                .ok_or_else(|| Error::internal(format!("offset {offset} of \"{tp}\" is beyond the log")))?;
-            records.push(offset, stored.timestamp_ms, stored.key.as_deref(), stored.value.as_deref());
-        }
-        Ok(records)
+        let read = |(tp, range): (&TopicPartition, &OffsetRange)| {
+            let log = logs.get(tp).ok_or_else(|| Error::config(format!("no topic partition \"{tp}\"")))?;
+            let mut records = Records::new(tp.clone());
+            for offset in range.start..range.end {
+                let stored = log
+                    .get(offset as usize)
+                    .ok_or_else(|| Error::internal(format!("offset {offset} of \"{tp}\" is beyond the log")))?;
+                records.push(offset, stored.timestamp_ms, stored.key.as_deref(), stored.value.as_deref());
+            }
+            Ok(records)
+        };
+        ranges.iter().map(read).collect()
     }
 
     fn report_position(&self, _position: &PerPartition<i64>) {}

@@ -34,14 +34,14 @@ pub trait Source: Send + Sync {
     ///   the credentials.
     async fn extents(&self) -> Result<PerPartition<Extent>>;
 
-    /// Reads exactly the records of `range`, in offset order. Offsets without a record
-    /// (transaction markers, compaction) are passed over; the range ends by position.
-    /// Reading the same range again gives the same records.
+    /// Reads exactly the records of `ranges`, of each in offset order. Offsets without a record
+    /// (transaction markers, compaction) are passed over; a range ends by position. Reading the
+    /// same ranges again gives the same records.
     ///
     /// # Errors
     /// * [`Unavailable`](crate::error::ErrorKind::Unavailable): ask again.
     /// * [`DataLoss`](crate::error::ErrorKind::DataLoss): the broker no longer has the range.
-    async fn fetch(&self, tp: &TopicPartition, range: OffsetRange) -> Result<Records>;
+    async fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>>;
 
     /// Tells lag tools how far the query has come; never read back. Failures are only logged.
     fn report_position(&self, position: &PerPartition<i64>);

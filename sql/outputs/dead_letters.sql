@@ -1,0 +1,19 @@
+-- Records that became no row: malformed, late, duplicate, or from the future; with their bytes.
+CREATE EXTERNAL TABLE dead_letters
+STORED AS MONGODB
+LOCATION '${MONGODB_DATABASE:-ecomm_mart}.dead_letters';
+
+INSERT INTO dead_letters
+SELECT
+    topic,
+    "partition",
+    "offset",
+    "timestamp",
+    "key",
+    "value",
+    headers,
+    reason,
+    error,
+    event_time,
+    watermark
+FROM dead_letters;

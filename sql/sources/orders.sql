@@ -1,0 +1,17 @@
+-- The orders, one JSON object a message:
+--   {"order_id":"o-1","order_date":"2026-01-05","created_at":"2026-01-05T10:00:00Z","customer_id":"c-7","amount":12.50}
+-- A message that is not this becomes a dead letter. The first message of an order_id counts.
+CREATE UNBOUNDED EXTERNAL TABLE orders (
+    order_id VARCHAR NOT NULL,
+    order_date DATE,
+    created_at TIMESTAMP NOT NULL,
+    customer_id VARCHAR,
+    amount DECIMAL(18, 2) NOT NULL,
+    PRIMARY KEY (order_id)
+)
+STORED AS KAFKA
+LOCATION '${ORDERS_TOPIC:-orders}'
+OPTIONS (
+    'watermark.column' 'created_at',
+    'watermark.delay' '10 minutes'
+);

@@ -1,0 +1,242 @@
+//! What the user typed: one variant for each subcommand, no I/O.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Micro-batch stream processor: two Kafka topics, a SQL join with a watermark, exactly-once
+/// documents in MongoDB.
+#[derive(Debug, Parser)]
+#[command(name = "ecomm-batch", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the SQL folder's program on Kafka and MongoDB.
+    Run(RunArgs),
+    /// Show everything in 20 seconds without any service: an in-process Kafka, generated data, results in files.
+    Demo(DemoArgs),
+    /// Produce mock orders and payments.
+    Produce(ProduceArgs),
+    /// Create, list or follow topics.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Run case files through the real engine, without services.
+    Test(TestArgs),
+    /// Compare what a run stored with the producer's ledger, record for record.
+    Reconcile(ReconcileArgs),
+}
+
+/// How to reach Kafka.
+#[derive(Args, Clone, Debug)]
+pub struct KafkaArgs {
+    /// Kafka brokers, host:port, separated by commas.
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
+    pub brokers: String,
+    /// A properties file of librdkafka settings (key=value lines): the place for passwords.
+    #[arg(long, env = "ECOMM_BATCH_KAFKA_CONFIG", value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+    /// A librdkafka setting, as kcat takes it; visible in the process list, so not for passwords.
+    #[arg(short = 'X', value_name = "KEY=VALUE")]
+    pub properties: Vec<String>,
+}
+
+/// Flags of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// MongoDB connection string; with a password better in MONGODB_URI or MONGODB_URI_FILE.
+    #[arg(long, env = "MONGODB_URI", default_value = "mongodb://localhost:27017", hide_env_values = true)]
+    pub mongodb: String,
+    /// A file that holds the MongoDB connection string; wins over --mongodb.
+    #[arg(long, env = "MONGODB_URI_FILE", value_name = "FILE")]
+    pub mongodb_uri_file: Option<PathBuf>,
+    /// The folder of the SQL program.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+    /// The folder of offsets, state and commits; default checkpoints/<name of the join view>.
+    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT")]
+    pub checkpoint: Option<PathBuf>,
+    /// When a batch starts: an interval such as 5s (0s: at once), available-now, or once.
+    #[arg(long, env = "ECOMM_BATCH_TRIGGER", default_value = "0s")]
+    pub trigger: String,
+    /// How many offsets a batch may span, shared by backlog; without it, all there is.
+    #[arg(long, env = "ECOMM_BATCH_MAX_OFFSETS_PER_TRIGGER", value_name = "N")]
+    pub max_offsets_per_trigger: Option<u64>,
+    /// Where a new checkpoint starts: earliest, latest, or {"topic":{"0":23,"1":-2}}.
+    #[arg(long, env = "ECOMM_BATCH_STARTING_OFFSETS", default_value = "earliest")]
+    pub starting_offsets: String,
+    /// Stop (exit 4) when records that were to be read are gone from the broker.
+    #[arg(long, env = "ECOMM_BATCH_FAIL_ON_DATA_LOSS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub fail_on_data_loss: bool,
+    /// How many batches the checkpoint keeps.
+    #[arg(long, env = "ECOMM_BATCH_RETAIN_BATCHES", default_value_t = 100)]
+    pub retain_batches: u64,
+    /// Write every output to DIR/<output>/<batch>.jsonl, whatever its STORED AS; needs no MongoDB.
+    #[arg(long, env = "ECOMM_BATCH_OUTPUTS", value_name = "DIR")]
+    pub outputs: Option<PathBuf>,
+    /// Take collections over from another checkpoint's query.
+    #[arg(long, env = "ECOMM_BATCH_TAKE_OVER")]
+    pub take_over: bool,
+    /// Append each batch's progress to a file, as JSON lines with Spark's field names.
+    #[arg(long, env = "ECOMM_BATCH_PROGRESS", value_name = "FILE")]
+    pub progress: Option<PathBuf>,
+    /// The form of the log on stderr: text or json.
+    #[arg(long, env = "ECOMM_BATCH_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub log_format: String,
+}
+
+/// Flags of `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// The folder of the SQL program.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+    /// How many orders to produce.
+    #[arg(long, default_value_t = 20_000)]
+    pub count: u64,
+    /// The seed of the generated data.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where results, ledger and checkpoint go; a fresh folder without it.
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Flags of `produce`.
+#[derive(Args, Clone, Debug)]
+pub struct ProduceArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Orders a second; without it a bounded run goes as fast as it can, an endless one at 500.
+    #[arg(long)]
+    pub rate: Option<u64>,
+    /// How many orders; with neither --count nor --duration the run is endless.
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// For how long, such as 60s.
+    #[arg(long)]
+    pub duration: Option<humantime::Duration>,
+    /// The event time that a bounded run spreads over, ending now.
+    #[arg(long, default_value = "2h")]
+    pub span: humantime::Duration,
+    /// The seed: the same seed makes the same data.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// What goes wrong, and how often.
+    #[command(flatten)]
+    pub shares: Shares,
+    /// The orders topic.
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders")]
+    pub orders_topic: String,
+    /// The payments topic.
+    #[arg(long, env = "PAYMENTS_TOPIC", default_value = "payments")]
+    pub payments_topic: String,
+    /// Write one line for each record: where it went and where it must come out.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+}
+
+/// Shares of troublesome records, of the number of orders.
+#[derive(Args, Clone, Debug)]
+pub struct Shares {
+    /// Orders paid with another amount.
+    #[arg(long, default_value_t = 0.02)]
+    pub mismatch: f64,
+    /// Orders that nobody pays.
+    #[arg(long, default_value_t = 0.03)]
+    pub unpaid: f64,
+    /// Extra payments of no order.
+    #[arg(long, default_value_t = 0.01)]
+    pub orphan: f64,
+    /// Records sent twice.
+    #[arg(long, default_value_t = 0.01)]
+    pub duplicate: f64,
+    /// Extra payments of no order, far below the watermark.
+    #[arg(long, default_value_t = 0.005)]
+    pub late: f64,
+    /// Extra records that are no valid JSON of their table.
+    #[arg(long, default_value_t = 0.005)]
+    pub malformed: f64,
+    /// Payments dated before their order.
+    #[arg(long, default_value_t = 0.01)]
+    pub early: f64,
+    /// Orders that are paid twice.
+    #[arg(long, default_value_t = 0.01)]
+    pub paid_twice: f64,
+}
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Create the topics if they are missing.
+    Create {
+        /// Kafka.
+        #[command(flatten)]
+        kafka: KafkaArgs,
+        /// Names; without any: orders and payments.
+        topics: Vec<String>,
+        /// Partitions of each.
+        #[arg(long, default_value_t = 3)]
+        partitions: i32,
+        /// Copies of each.
+        #[arg(long, default_value_t = 1)]
+        replication: i32,
+    },
+    /// List topics with partitions and offsets.
+    List {
+        /// Kafka.
+        #[command(flatten)]
+        kafka: KafkaArgs,
+    },
+    /// Print the last records of a topic.
+    Tail {
+        /// Kafka.
+        #[command(flatten)]
+        kafka: KafkaArgs,
+        /// The topic.
+        topic: String,
+        /// How many records of each partition.
+        #[arg(short = 'n', long, default_value_t = 10)]
+        last: i64,
+    },
+}
+
+/// Flags of `test`.
+#[derive(Args, Clone, Debug)]
+pub struct TestArgs {
+    /// Case files, or folders that hold some.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The SQL folder of cases that name none.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+}
+
+/// Flags of `reconcile`.
+#[derive(Args, Clone, Debug)]
+pub struct ReconcileArgs {
+    /// The producer's ledger.
+    #[arg(long)]
+    pub ledger: PathBuf,
+    /// The checkpoint, for the rows that still wait.
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// The files of `run --outputs`; without it MongoDB is read.
+    #[arg(long, value_name = "DIR")]
+    pub outputs: Option<PathBuf>,
+    /// MongoDB connection string.
+    #[arg(long, env = "MONGODB_URI", default_value = "mongodb://localhost:27017", hide_env_values = true)]
+    pub mongodb: String,
+    /// The database of the collections.
+    #[arg(long, env = "MONGODB_DATABASE", default_value = "ecomm_mart")]
+    pub database: String,
+}

@@ -1,0 +1,131 @@
+//! `run`: the settings become a source, a sink and an engine, which runs until it is done or told
+//! to stop.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::checkpoint::Checkpoint;
+use crate::clock::SystemClock;
+use crate::engine::{Engine, EngineOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::live::LiveLine;
+use crate::progress::BatchProgress;
+use crate::query::Program;
+use crate::query::folder::SqlFolder;
+use crate::query::output::SinkTarget;
+use crate::settings::RunSettings;
+use crate::sink::SharedSink;
+use crate::sink::file::FileSink;
+use crate::sink::mongodb::MongoDbSink;
+use crate::sink::routed::RoutedSink;
+use crate::source::kafka::KafkaSource;
+
+/// Runs the program until its trigger is done, or until SIGTERM or SIGINT: then the batch under way
+/// is finished and committed. A second SIGINT ends the process at once, with exit code 130.
+pub async fn run(settings: RunSettings) -> Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(stop_on_signal(stop));
+    run_until(settings, stopped, |_| {}).await
+}
+
+/// Runs until `stopped` says so; `observe` sees each batch.
+pub async fn run_until(
+    settings: RunSettings,
+    stopped: watch::Receiver<bool>,
+    mut observe: impl FnMut(&BatchProgress),
+) -> Result<()> {
+    let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
+    let program = Program::plan(folder.clone())?;
+    let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
+    let query_id = known_query_id(&checkpoint)?;
+    let source = KafkaSource::new(
+        &settings.kafka,
+        program.sources.iter().map(|source| Arc::clone(&source.topic)),
+        &format!("ecomm-batch-{}", query_id.unwrap_or_else(|| "new".to_owned())),
+    )?;
+    let sink = connect_sink(&settings, &program).await?;
+    tracing::info!(
+        "starting: sql={} checkpoint={} trigger={:?} brokers={} outputs={}",
+        settings.sql.display(),
+        checkpoint.display(),
+        settings.trigger,
+        settings.kafka.brokers,
+        program.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(",")
+    );
+    drop(program);
+    let options = EngineOptions {
+        checkpoint,
+        max_offsets_per_trigger: settings.max_offsets_per_trigger,
+        starting_offsets: settings.starting_offsets.clone(),
+        fail_on_data_loss: settings.fail_on_data_loss,
+        retain_batches: settings.retain_batches,
+    };
+    let mut engine = Engine::open(folder, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone())?;
+    let mut log = settings.progress.as_deref().map(open_progress).transpose()?;
+    let live = LiveLine::new();
+    let result = engine
+        .run(settings.trigger, |progress| {
+            live.show(progress);
+            if let Some(file) = &mut log
+                && let Err(error) = writeln!(file, "{}", progress.to_json())
+            {
+                tracing::warn!("could not write the progress: {error}");
+            }
+            observe(progress);
+        })
+        .await;
+    live.clear();
+    match result {
+        Err(error) if error.kind() == ErrorKind::Unavailable && *stopped.borrow() => {
+            tracing::warn!("{error}: the batch under way runs again at the next start");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn default_checkpoint(program: &Program) -> PathBuf {
+    Path::new("checkpoints").join(&program.view.name)
+}
+
+/// The query's id if the checkpoint has one already; read without the lock.
+fn known_query_id(checkpoint: &Path) -> Result<Option<String>> {
+    Ok(Checkpoint::read_only(checkpoint).recover()?.map(|recovered| recovered.metadata.query_id))
+}
+
+async fn connect_sink(settings: &RunSettings, program: &Program) -> Result<SharedSink> {
+    if let Some(folder) = &settings.outputs {
+        return Ok(Arc::new(FileSink::all_under(folder)));
+    }
+    let needs_mongodb = program.outputs.iter().any(|output| matches!(output.target, SinkTarget::MongoDb { .. }));
+    let mongodb =
+        if needs_mongodb { Some(MongoDbSink::connect(&settings.mongodb.0, settings.take_over).await?) } else { None };
+    Ok(Arc::new(RoutedSink { mongodb, files: FileSink::new(&settings.sql) }))
+}
+
+fn open_progress(path: &Path) -> Result<std::fs::File> {
+    std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(|source| {
+        Error::config(format!("could not write the progress to \"{}\"", path.display())).because(source)
+    })
+}
+
+async fn stop_on_signal(stop: watch::Sender<bool>) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        tracing::error!("signals can't be caught: stop the engine by killing it, a restart is safe");
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: the batch under way is finished first");
+    if stop.send(true).is_err() {
+        return;
+    }
+    interrupt.recv().await;
+    std::process::exit(130);
+}

@@ -1,0 +1,136 @@
+//! What the flags mean: validated and typed, secrets apart from what is printed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{KafkaArgs, RunArgs};
+use crate::engine::StartingOffsets;
+use crate::error::{Error, Result};
+use crate::offset::ByTopic;
+use crate::source::kafka::KafkaConfig;
+use crate::trigger::Trigger;
+
+/// A MongoDB connection string; never printed.
+#[derive(Clone)]
+pub struct MongoDbUri(pub String);
+
+impl std::fmt::Debug for MongoDbUri {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The settings of `run`.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// The cluster.
+    pub kafka: KafkaConfig,
+    /// The deployment.
+    pub mongodb: MongoDbUri,
+    /// The SQL folder.
+    pub sql: PathBuf,
+    /// The checkpoint, if one was given.
+    pub checkpoint: Option<PathBuf>,
+    /// When batches start.
+    pub trigger: Trigger,
+    /// Offsets of a batch.
+    pub max_offsets_per_trigger: Option<u64>,
+    /// Where a new checkpoint starts.
+    pub starting_offsets: StartingOffsets,
+    /// Stop when records are gone.
+    pub fail_on_data_loss: bool,
+    /// Batches that the checkpoint keeps.
+    pub retain_batches: u64,
+    /// Outputs as files.
+    pub outputs: Option<PathBuf>,
+    /// Take collections over.
+    pub take_over: bool,
+    /// Progress as JSON lines.
+    pub progress: Option<PathBuf>,
+}
+
+impl RunSettings {
+    /// From the flags.
+    ///
+    /// # Errors
+    /// [`Config`](crate::error::ErrorKind::Config) names the flag.
+    pub fn new(args: &RunArgs) -> Result<Self> {
+        let trigger = args.trigger.parse().map_err(|problem: String| bad_flag("trigger", &args.trigger, &problem))?;
+        if args.max_offsets_per_trigger == Some(0) {
+            return Err(bad_flag("max-offsets-per-trigger", "0", "a batch needs at least one offset"));
+        }
+        let mongodb = match &args.mongodb_uri_file {
+            Some(path) => read_secret(path)?,
+            None => args.mongodb.clone(),
+        };
+        Ok(Self {
+            kafka: kafka_config(&args.kafka)?,
+            mongodb: MongoDbUri(mongodb),
+            sql: args.sql.clone(),
+            checkpoint: args.checkpoint.clone(),
+            trigger,
+            max_offsets_per_trigger: args.max_offsets_per_trigger,
+            starting_offsets: starting_offsets(&args.starting_offsets)?,
+            fail_on_data_loss: args.fail_on_data_loss,
+            retain_batches: args.retain_batches.max(1),
+            outputs: args.outputs.clone(),
+            take_over: args.take_over,
+            progress: args.progress.clone(),
+        })
+    }
+}
+
+fn bad_flag(flag: &str, value: &str, problem: &str) -> Error {
+    Error::config(format!("--{flag} \"{value}\": {problem}"))
+}
+
+fn starting_offsets(text: &str) -> Result<StartingOffsets> {
+    match text {
+        "earliest" => Ok(StartingOffsets::Earliest),
+        "latest" => Ok(StartingOffsets::Latest),
+        json => serde_json::from_str::<ByTopic<i64>>(json).map(StartingOffsets::Given).map_err(|error| {
+            bad_flag("starting-offsets", json, &error.to_string()).advise("write earliest, latest or {\"orders\":{\"0\":23,\"1\":-2}}")
+        }),
+    }
+}
+
+/// The cluster that the flags name.
+///
+/// # Errors
+/// [`Config`](crate::error::ErrorKind::Config): a file that can't be read, or a line without `=`.
+pub fn kafka_config(args: &KafkaArgs) -> Result<KafkaConfig> {
+    let mut properties = BTreeMap::new();
+    if let Some(path) = &args.kafka_config {
+        let text = read_secret(path)?;
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // The line may hold a secret: only its number is named.
+            let (key, value) = line.split_once('=').ok_or_else(|| {
+                Error::config(format!("line {number} of \"{}\" is not key=value", path.display()))
+            })?;
+            properties.insert(key.trim().to_owned(), value.trim().to_owned());
+        }
+    }
+    for property in &args.properties {
+        let (key, value) = property
+            .split_once('=')
+            .ok_or_else(|| Error::config("-X takes KEY=VALUE").advise("for example -X security.protocol=SASL_SSL"))?;
+        properties.insert(key.trim().to_owned(), value.to_owned());
+    }
+    Ok(KafkaConfig::new(&args.brokers, properties))
+}
+
+/// Reads a file that may hold a secret; others should not be able to.
+fn read_secret(path: &Path) -> Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let cannot_read =
+        |source: std::io::Error| Error::config(format!("could not read \"{}\"", path.display())).because(source);
+    let mode = std::fs::metadata(path).map_err(cannot_read)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!("\"{}\" can be read by others: chmod 600 it", path.display());
+    }
+    Ok(std::fs::read_to_string(path).map_err(cannot_read)?.trim().to_owned())
+}

@@ -1,0 +1,52 @@
+//! Each output to the sink of its target: MongoDB or files.
+
+use async_trait::async_trait;
+
+use crate::batch::BatchId;
+use crate::error::{Error, Result};
+use crate::query::output::{Output, SinkTarget};
+use crate::sink::file::FileSink;
+use crate::sink::mongodb::MongoDbSink;
+use crate::sink::{OutputRows, Refusal, Sink};
+
+/// MongoDB where an output asks for it, files for the others.
+#[derive(Debug)]
+pub struct RoutedSink {
+    /// Present if any output goes to MongoDB.
+    pub mongodb: Option<MongoDbSink>,
+    /// For the others.
+    pub files: FileSink,
+}
+
+impl RoutedSink {
+    fn route(&self, output: &Output) -> Result<&dyn Sink> {
+        match (&output.target, &self.mongodb) {
+            (SinkTarget::MongoDb { .. }, Some(sink)) => Ok(sink),
+            (SinkTarget::MongoDb { .. }, None) => {
+                Err(Error::internal(format!("output \"{}\" goes to MongoDB, which was not connected", output.name)))
+            }
+            _ => Ok(&self.files),
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for RoutedSink {
+    async fn open(&self, outputs: &[Output], query_id: &str) -> Result<()> {
+        if let Some(mongodb) = &self.mongodb {
+            mongodb.open(outputs, query_id).await?;
+        }
+        self.files.open(outputs, query_id).await
+    }
+
+    async fn fence(&self, outputs: &[Output], batch: BatchId, done: bool) -> Result<()> {
+        match &self.mongodb {
+            Some(mongodb) => mongodb.fence(outputs, batch, done).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write(&self, output: &Output, batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>> {
+        self.route(output)?.write(output, batch, rows).await
+    }
+}
