@@ -7,13 +7,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder, StructBuilder,
-    ListBuilder, TimestampMillisecondArray, TimestampNanosecondArray,
+    Array, ArrayRef, BinaryBuilder, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, StructBuilder, TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampNanosecondType};
-use arrow::array::AsArray;
 use arrow::row::OwnedRow;
 
 use crate::batch::BatchPlan;
@@ -136,12 +136,19 @@ pub fn admit(
             let letter = Letter::of(records, records.get(reject.record as usize), reason, plan);
             letters.push(Letter { error: Some(reject.error.clone()), ..letter });
         }
-        let times = cast(decoded.rows.column(source.event_time), &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
+        let times =
+            cast(decoded.rows.column(source.event_time), &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
         event_times.push(times.as_primitive::<TimestampNanosecondType>().clone());
         key_rows.push(keys.encode(&decoded.rows)?);
         candidates.extend(decoded.records.iter().enumerate().map(|(row, &record)| {
             let record = records.get(record as usize);
-            Candidate { timestamp_ms: record.timestamp_ms(), partition: records.tp.partition, offset: record.offset(), range: number, row }
+            Candidate {
+                timestamp_ms: record.timestamp_ms(),
+                partition: records.tp.partition,
+                offset: record.offset(),
+                range: number,
+                row,
+            }
         }));
     }
     candidates.sort_unstable_by_key(|c| (c.timestamp_ms, c.partition, c.offset));
@@ -158,13 +165,26 @@ pub fn admit(
             letters.push(Letter { error: Some(error), event_time: Some(event_time), ..letter });
         };
         if event_time > latest_believable {
-            refuse("future", format!("the event time {} is beyond the batch time plus watermark.max_ahead", rfc3339(event_time)));
+            refuse(
+                "future",
+                format!(
+                    "the event time {} is beyond the batch time plus watermark.max_ahead",
+                    rfc3339(event_time)
+                ),
+            );
             continue;
         }
         let clock = clocks.entry(range.records.tp.clone()).or_default();
         clock.max_event_time = clock.max_event_time.max(Some(event_time));
         if let Some(watermark) = plan.watermark.filter(|&watermark| event_time < watermark) {
-            refuse("late", format!("the event time {} is below the watermark {}", rfc3339(event_time), rfc3339(watermark)));
+            refuse(
+                "late",
+                format!(
+                    "the event time {} is below the watermark {}",
+                    rfc3339(event_time),
+                    rfc3339(watermark)
+                ),
+            );
             continue;
         }
         if let Some(key) = key_rows[candidate.range].get(candidate.row)
@@ -211,7 +231,11 @@ struct Candidate {
 }
 
 /// The wanted columns of the admitted rows, in their order.
-fn take_columns(ranges: &[&DecodedRange], admitted: &[&Candidate], schema: &SchemaRef) -> Result<RecordBatch> {
+fn take_columns(
+    ranges: &[&DecodedRange],
+    admitted: &[&Candidate],
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
     if admitted.is_empty() {
         return Ok(RecordBatch::new_empty(Arc::clone(schema)));
     }
@@ -223,8 +247,10 @@ fn take_columns(ranges: &[&DecodedRange], admitted: &[&Candidate], schema: &Sche
             if field.name().starts_with('_') {
                 return system_column(field.name(), ranges, admitted);
             }
-            let arrays: Option<Vec<&dyn Array>> =
-                ranges.iter().map(|range| range.decoded.rows.column_by_name(field.name()).map(AsRef::as_ref)).collect();
+            let arrays: Option<Vec<&dyn Array>> = ranges
+                .iter()
+                .map(|range| range.decoded.rows.column_by_name(field.name()).map(AsRef::as_ref))
+                .collect();
             let arrays = arrays.ok_or_else(|| Error::internal(format!("no column \"{}\"", field.name())))?;
             Ok(interleave(&arrays, &at)?)
         })
@@ -243,7 +269,9 @@ fn system_column(name: &str, ranges: &[&DecodedRange], admitted: &[&Candidate]) 
         "_topic" => Arc::new(StringArray::from_iter_values(records().map(|(tp, _)| tp.topic.as_ref()))),
         "_partition" => Arc::new(Int32Array::from_iter_values(records().map(|(tp, _)| tp.partition))),
         "_offset" => Arc::new(Int64Array::from_iter_values(records().map(|(_, record)| record.offset()))),
-        "_timestamp" => Arc::new(TimestampMillisecondArray::from_iter_values(records().map(|(_, record)| record.timestamp_ms()))),
+        "_timestamp" => Arc::new(TimestampMillisecondArray::from_iter_values(
+            records().map(|(_, record)| record.timestamp_ms()),
+        )),
         "_key" => {
             let mut builder = BinaryBuilder::new();
             records().for_each(|(_, record)| builder.append_option(record.key()));
@@ -253,10 +281,13 @@ fn system_column(name: &str, ranges: &[&DecodedRange], admitted: &[&Candidate]) 
     })
 }
 
-fn headers_array<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>>(headers: impl Iterator<Item = H>) -> ArrayRef {
+fn headers_array<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>>(
+    headers: impl Iterator<Item = H>,
+) -> ArrayRef {
     let DataType::Struct(fields) = header_type() else { unreachable!("a header is a struct") };
     let item = arrow::datatypes::Field::new("item", header_type(), false);
-    let builders: Vec<Box<dyn arrow::array::ArrayBuilder>> = vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
+    let builders: Vec<Box<dyn arrow::array::ArrayBuilder>> =
+        vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
     let mut builder = ListBuilder::new(StructBuilder::new(fields, builders)).with_field(item);
     for headers in headers {
         for (name, value) in headers {
@@ -288,7 +319,9 @@ pub fn letters_batch(letters: &[Letter]) -> Result<RecordBatch> {
         Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.topic.as_ref()))),
         Arc::new(Int32Array::from_iter_values(letters.iter().map(|letter| letter.partition))),
         Arc::new(Int64Array::from_iter_values(letters.iter().map(|letter| letter.offset))),
-        Arc::new(TimestampMillisecondArray::from_iter_values(letters.iter().map(|letter| letter.timestamp_ms))),
+        Arc::new(TimestampMillisecondArray::from_iter_values(
+            letters.iter().map(|letter| letter.timestamp_ms),
+        )),
         optional_bytes(&|letter| letter.key.clone()),
         optional_bytes(&|letter| letter.value.clone()),
         headers_array(headers),

@@ -63,7 +63,9 @@ impl BatchPlan {
     /// Whether its run is over with it.
     pub fn completes_run(&self) -> bool {
         self.run.as_ref().is_none_or(|run| {
-            run.targets.iter().all(|(tp, &target)| self.ranges.get(tp).is_none_or(|range| range.end >= target))
+            run.targets
+                .iter()
+                .all(|(tp, &target)| self.ranges.get(tp).is_none_or(|range| range.end >= target))
         })
     }
 }

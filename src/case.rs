@@ -55,8 +55,9 @@ pub fn discover(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let cannot_read =
-        |source: std::io::Error| Error::config(format!("could not read \"{}\"", path.display())).because(source);
+    let cannot_read = |source: std::io::Error| {
+        Error::config(format!("could not read \"{}\"", path.display())).because(source)
+    };
     if path.is_dir() {
         for entry in std::fs::read_dir(path).map_err(cannot_read)? {
             let entry = entry.map_err(cannot_read)?.path();
@@ -188,8 +189,14 @@ impl Case {
             retain_batches: 100,
         };
         let source = Arc::clone(&self.source) as Arc<dyn crate::source::Source>;
-        let engine =
-            Engine::open(folder, source, Arc::clone(&self.sink) as _, Arc::clone(&self.clock) as _, options, self.stop.subscribe())?;
+        let engine = Engine::open(
+            folder,
+            source,
+            Arc::clone(&self.sink) as _,
+            Arc::clone(&self.clock) as _,
+            options,
+            self.stop.subscribe(),
+        )?;
         for table in &engine.program().sources {
             self.source.create(TopicPartition::new(Arc::clone(&table.topic), 0));
         }
@@ -228,10 +235,13 @@ impl Case {
         loop {
             let (word, tail) = rest.split_once(' ').unwrap_or((rest, ""));
             match word.split_once('=') {
-                Some(("partition", number)) => partition = number.parse().map_err(|_| "no partition number")?,
+                Some(("partition", number)) => {
+                    partition = number.parse().map_err(|_| "no partition number")?
+                }
                 Some(("key", text)) => key = Some(text.as_bytes().to_vec()),
                 Some(("timestamp", text)) => {
-                    timestamp_ms = parse_timestamp(text).map(|nanos| (nanos / 1_000_000) as i64).ok_or("not a time")?;
+                    timestamp_ms =
+                        parse_timestamp(text).map(|nanos| (nanos / 1_000_000) as i64).ok_or("not a time")?;
                 }
                 _ => break,
             }
@@ -241,9 +251,9 @@ impl Case {
             "tombstone" => None,
             "empty" => Some(Vec::new()),
             text => Some(match text.strip_prefix("base64:") {
-                Some(code) => {
-                    base64::engine::general_purpose::STANDARD.decode(code.trim()).map_err(|error| error.to_string())?
-                }
+                Some(code) => base64::engine::general_purpose::STANDARD
+                    .decode(code.trim())
+                    .map_err(|error| error.to_string())?,
                 None => text.as_bytes().to_vec(),
             }),
         };
@@ -260,7 +270,8 @@ impl Case {
         if self.is_dead {
             return Err("the engine is dead: restart it first".to_owned());
         }
-        let outputs: Vec<String> = self.engine()?.program().outputs.iter().map(|output| output.name.clone()).collect();
+        let outputs: Vec<String> =
+            self.engine()?.program().outputs.iter().map(|output| output.name.clone()).collect();
         self.seen = outputs.into_iter().map(|name| (name.clone(), self.sink.since(&name, 0).len())).collect();
         let crash = self.crash.take();
         if let Some((point, _)) = crash {
@@ -309,8 +320,13 @@ impl Case {
         match what {
             "watermark" => {
                 let found = self.engine()?.watermark().map_or_else(|| "none".to_owned(), rfc3339);
-                let wanted = parse_timestamp(value).map_or_else(|| value.to_owned(), |nanos| rfc3339(nanos as i64));
-                if found == wanted { Ok(()) } else { Err(format!("expected watermark {wanted}, it is {found}")) }
+                let wanted =
+                    parse_timestamp(value).map_or_else(|| value.to_owned(), |nanos| rfc3339(nanos as i64));
+                if found == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("expected watermark {wanted}, it is {found}"))
+                }
             }
             "state" => {
                 let (table, count) = value.split_once(' ').ok_or("expect state TABLE N")?;
@@ -363,7 +379,12 @@ impl Case {
             for (line, _, fields) in expected.iter().filter(|(_, name, _)| name == output) {
                 match came.iter().position(|row| matches(fields, row)) {
                     Some(position) => drop(came.swap_remove(position)),
-                    None => return Err((*line, format!("expected in {output}: {fields}\n  came: {}", list(&came)))),
+                    None => {
+                        return Err((
+                            *line,
+                            format!("expected in {output}: {fields}\n  came: {}", list(&came)),
+                        ));
+                    }
                 }
             }
             if !came.is_empty() {
@@ -396,7 +417,8 @@ fn equal(wanted: &Value, found: &Value) -> bool {
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, value)| b.get(name).is_some_and(|found| equal(value, found)))
+            a.len() == b.len()
+                && a.iter().all(|(name, value)| b.get(name).is_some_and(|found| equal(value, found)))
         }
         (a, b) => a == b,
     }

@@ -38,7 +38,8 @@ const SHARES: Shares = Shares {
 /// Runs the demo; exit code 1 if anything came out otherwise than the ledger says.
 pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     let folder = demo_folder(args.folder.as_deref())?;
-    let (outputs, checkpoint, ledger_file) = (folder.join("outputs"), folder.join("checkpoint"), folder.join("ledger.jsonl"));
+    let (outputs, checkpoint, ledger_file) =
+        (folder.join("outputs"), folder.join("checkpoint"), folder.join("ledger.jsonl"));
     let cluster = MockCluster::new(1).map_err(broker_failed)?;
     for topic in ["orders", "payments"] {
         cluster.create_topic(topic, 3, 1).map_err(broker_failed)?;
@@ -80,7 +81,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         false,
     );
     let (read, records_read) = watch::channel(0u64);
-    let engine = run_until(settings, stopped, |progress| {
+    let engine = run_until(settings, stopped, move |progress| {
         println!("{progress}");
         // The other end is gone only when nobody waits any more.
         let _ = read.send(progress.total.records);
@@ -92,27 +93,34 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         let mut records_read = records_read;
         let caught_up = records_read.wait_for(|&read| read >= total).await.is_ok();
         let _ = stop.send(true);
-        if caught_up { Ok(ledger) } else { Err(Error::internal("the engine stopped before it had read everything")) }
+        if caught_up {
+            Ok(ledger)
+        } else {
+            Err(Error::internal("the engine stopped before it had read everything"))
+        }
     };
-    let (ran, ledger) = tokio::join!(
-        async {
-            let result = engine.await;
-            drop(read);
-            result
-        },
-        work
-    );
+    let (ran, ledger) = tokio::join!(engine, work);
     ran?;
     let ledger = ledger?;
     ledger.write(&ledger_file)?;
     let mut found = documents_of_files(&outputs)?;
     found.extend(waiting(&checkpoint)?);
     let report = compare(&ledger, found);
-    println!("\nWhat was sent:\n{}\n\nWhat came out, compared record by record:\n{report}\n", ledger.summary());
-    let verdict = if report.is_clean() { "Everything is where the ledger expects it." } else { "There are differences." };
+    println!(
+        "\nWhat was sent:\n{}\n\nWhat came out, compared record by record:\n{report}\n",
+        ledger.summary()
+    );
+    let verdict = if report.is_clean() {
+        "Everything is where the ledger expects it."
+    } else {
+        "There are differences."
+    };
     println!("{verdict}\n");
     println!("Where to look next:\n  head -n 3 {}/validated_orders/*.jsonl", outputs.display());
-    println!("  head -n 3 {}/rejected_payments/*.jsonl    with the rules that were broken", outputs.display());
+    println!(
+        "  head -n 3 {}/rejected_payments/*.jsonl    with the rules that were broken",
+        outputs.display()
+    );
     println!("  ls {}/rules    add a rule: a new file, nothing else", args.sql.display());
     println!("  ecomm-batch run --trigger 5s    the same on your Kafka and MongoDB");
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -125,8 +133,10 @@ fn broker_failed(source: rdkafka::error::KafkaError) -> Error {
 /// A fresh folder, which stays so that results can be looked at.
 fn demo_folder(given: Option<&Path>) -> Result<PathBuf> {
     match given {
-        Some(folder) if folder.exists() => Err(Error::config(format!("\"{}\" exists already", folder.display()))
-            .advise("a demo starts afresh: give a folder that does not exist, or none")),
+        Some(folder) if folder.exists() => {
+            Err(Error::config(format!("\"{}\" exists already", folder.display()))
+                .advise("a demo starts afresh: give a folder that does not exist, or none"))
+        }
         Some(folder) => {
             crate::checkpoint::directory::make_folder(folder)?;
             Ok(folder.to_owned())

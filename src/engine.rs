@@ -192,7 +192,9 @@ impl Engine {
         self.open_sink().await?;
         if self.pending.is_some() || self.committed.run.is_some() {
             let was_once = self.unfinished_run().is_some_and(|run| run.trigger == "once");
-            while !self.is_stopping() && let Some(progress) = self.unfinished_batch().await? {
+            while !self.is_stopping()
+                && let Some(progress) = self.unfinished_batch().await?
+            {
                 observe(&progress);
             }
             if trigger == Trigger::Once && was_once {
@@ -219,7 +221,9 @@ impl Engine {
             }
             Trigger::AvailableNow => {
                 self.begin_run("available-now").await?;
-                while !self.is_stopping() && let Some(progress) = self.unfinished_batch().await? {
+                while !self.is_stopping()
+                    && let Some(progress) = self.unfinished_batch().await?
+                {
                     observe(&progress);
                 }
             }
@@ -270,9 +274,13 @@ impl Engine {
     async fn begin_run(&mut self, trigger: &str) -> Result<()> {
         let extents = self.extents().await?;
         let positions = self.positions(&extents)?;
-        let targets: PerPartition<i64> = extents.iter().map(|(tp, extent)| (tp.clone(), extent.latest)).collect();
-        let pinned: BTreeSet<TopicPartition> =
-            targets.iter().filter(|(tp, target)| positions.get(tp) < Some(target)).map(|(tp, _)| tp.clone()).collect();
+        let targets: PerPartition<i64> =
+            extents.iter().map(|(tp, extent)| (tp.clone(), extent.latest)).collect();
+        let pinned: BTreeSet<TopicPartition> = targets
+            .iter()
+            .filter(|(tp, target)| positions.get(tp) < Some(target))
+            .map(|(tp, _)| tp.clone())
+            .collect();
         tracing::info!("{trigger}: reading up to {}", describe_offsets(&targets));
         self.committed.run = Some(BoundedRun { trigger: trigger.to_owned(), targets, pinned });
         Ok(())
@@ -281,7 +289,10 @@ impl Engine {
     /// Runs the batch that was planned and has no outcome, as it was planned.
     pub async fn finish_pending(&mut self) -> Result<Option<BatchProgress>> {
         let Some(plan) = self.pending.take() else { return Ok(None) };
-        tracing::info!("batch {} was planned before the restart: running it again as it was planned", plan.id);
+        tracing::info!(
+            "batch {} was planned before the restart: running it again as it was planned",
+            plan.id
+        );
         let progress = self.execute(&plan, 0).await?;
         self.change_program()?;
         Ok(Some(progress))
@@ -298,7 +309,11 @@ impl Engine {
     }
 
     /// Plans and runs one batch; `None` if there is nothing to do.
-    pub async fn batch(&mut self, max_offsets: Option<u64>, run: Option<BoundedRun>) -> Result<Option<BatchProgress>> {
+    pub async fn batch(
+        &mut self,
+        max_offsets: Option<u64>,
+        run: Option<BoundedRun>,
+    ) -> Result<Option<BatchProgress>> {
         let started = Instant::now();
         let Some(plan) = self.plan(max_offsets, run).await? else { return Ok(None) };
         self.fail(FailPoint::BeforeOffsets)?;
@@ -313,7 +328,8 @@ impl Engine {
 
     fn begin_query(&mut self, plan: &BatchPlan) -> Result<()> {
         let query_id = self.query_id.get_or_insert_with(|| uuid::Uuid::new_v4().to_string()).clone();
-        let starts: PerPartition<i64> = plan.ranges.iter().map(|(tp, range)| (tp.clone(), range.start)).collect();
+        let starts: PerPartition<i64> =
+            plan.ranges.iter().map(|(tp, range)| (tp.clone(), range.start)).collect();
         let metadata = Metadata { query_id, starting_offsets: by_topic(&starts), started_ms: plan.time_ms };
         self.committed.started_ms = Some(plan.time_ms);
         self.checkpoint.begin(&metadata)
@@ -364,7 +380,10 @@ impl Engine {
             let position = match self.committed.partitions.get(tp) {
                 None => self.first_position(tp, extent),
                 Some(record) if record.next_offset < extent.earliest => {
-                    let gone = format!("offsets {} to {} are gone from the broker", record.next_offset, extent.earliest);
+                    let gone = format!(
+                        "offsets {} to {} are gone from the broker",
+                        record.next_offset, extent.earliest
+                    );
                     if strict {
                         return Err(lost(tp, gone));
                     }
@@ -393,11 +412,13 @@ impl Engine {
         match &self.options.starting_offsets {
             StartingOffsets::Earliest => extent.earliest,
             StartingOffsets::Latest => extent.latest,
-            StartingOffsets::Given(given) => match given.get(tp.topic.as_ref()).and_then(|topic| topic.get(&tp.partition)) {
-                None | Some(-2) => extent.earliest,
-                Some(-1) => extent.latest,
-                Some(&offset) => offset.clamp(extent.earliest, extent.latest),
-            },
+            StartingOffsets::Given(given) => {
+                match given.get(tp.topic.as_ref()).and_then(|topic| topic.get(&tp.partition)) {
+                    None | Some(-2) => extent.earliest,
+                    Some(-1) => extent.latest,
+                    Some(&offset) => offset.clamp(extent.earliest, extent.latest),
+                }
+            }
         }
     }
 
@@ -406,7 +427,8 @@ impl Engine {
     }
 
     fn next_watermark(&self, plan: &BatchPlan, clocks: &PerPartition<PartitionClock>) -> Option<Nanos> {
-        let policies: Vec<WatermarkPolicy> = self.program.sources.iter().map(|source| source.watermark.clone()).collect();
+        let policies: Vec<WatermarkPolicy> =
+            self.program.sources.iter().map(|source| source.watermark.clone()).collect();
         let none = BTreeSet::new();
         WatermarkInput {
             current: plan.watermark,
@@ -440,7 +462,8 @@ impl Engine {
         self.fail(FailPoint::AfterCommit)?;
         steps.done("walCommit");
 
-        let positions = self.committed.partitions.iter().map(|(tp, record)| (tp.clone(), record.next_offset)).collect();
+        let positions =
+            self.committed.partitions.iter().map(|(tp, record)| (tp.clone(), record.next_offset)).collect();
         self.source.report_position(&positions);
         let progress = self.progress(plan, &commit, steps.done);
         tracing::info!("{progress}");
@@ -449,8 +472,12 @@ impl Engine {
 
     /// Step 2: the records of all ranges; partitions are decoded side by side.
     async fn read(&mut self, plan: &BatchPlan) -> Result<Vec<DecodedRange>> {
-        let ranges: PerPartition<OffsetRange> =
-            plan.ranges.iter().filter(|(_, range)| !range.is_empty()).map(|(tp, range)| (tp.clone(), *range)).collect();
+        let ranges: PerPartition<OffsetRange> = plan
+            .ranges
+            .iter()
+            .filter(|(_, range)| !range.is_empty())
+            .map(|(tp, range)| (tp.clone(), *range))
+            .collect();
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
@@ -460,7 +487,8 @@ impl Engine {
         for records in fetched {
             let table = self.program.sources.iter().find(|table| *table.topic == *records.tp.topic);
             let table = table.ok_or_else(|| Error::internal(format!("no table reads \"{}\"", records.tp)))?;
-            let decoder = Decoder::try_new(Arc::clone(&table.columns), Some(table.event_time), table.max_record_bytes)?;
+            let decoder =
+                Decoder::try_new(Arc::clone(&table.columns), Some(table.event_time), table.max_record_bytes)?;
             tasks.push(tokio::task::spawn_blocking(move || {
                 let decoded = decoder.decode(&records)?;
                 Ok(DecodedRange { records, decoded })
@@ -479,7 +507,8 @@ impl Engine {
         let mut clocks = self.clocks();
         let mut letters = Vec::new();
         let mut admitted: Vec<Rows> = Vec::new();
-        let sides: Vec<Side> = if self.program.join.is_some() { Side::BOTH.to_vec() } else { vec![Side::Left] };
+        let sides: Vec<Side> =
+            if self.program.join.is_some() { Side::BOTH.to_vec() } else { vec![Side::Left] };
         for &side in &sides {
             let (source, columns) = match &self.program.join {
                 Some(join) => (&self.program.sources[join.side(side).source], &join.side(side).columns),
@@ -522,7 +551,8 @@ impl Engine {
     async fn write_outputs(&mut self, plan: &BatchPlan, outcome: &mut Outcome) -> Result<()> {
         let sink = Arc::clone(&self.sink);
         let query_id = self.query_id.clone().unwrap_or_default();
-        self.retry("the sink", async |engine| sink.fence(&engine.program.outputs, plan.id, false).await).await?;
+        self.retry("the sink", async |engine| sink.fence(&engine.program.outputs, plan.id, false).await)
+            .await?;
         for reads in [Reads::View, Reads::DeadLetters] {
             let mut refused = Vec::new();
             for number in 0..self.program.outputs.len() {
@@ -540,11 +570,18 @@ impl Engine {
                 let ids = self.document_ids(output, &at, outcome, &query_id);
                 let rows = OutputRows { rows, ids };
                 let refusals = self
-                    .retry("the sink", async |engine| sink.write(&engine.program.outputs[number], plan.id, &rows).await)
+                    .retry("the sink", async |engine| {
+                        sink.write(&engine.program.outputs[number], plan.id, &rows).await
+                    })
                     .await?;
                 for refusal in refusals {
                     let output = &self.program.outputs[number];
-                    tracing::warn!("output \"{}\": a row was not stored ({}): {}", output.name, refusal.reason.name(), refusal.error);
+                    tracing::warn!(
+                        "output \"{}\": a row was not stored ({}): {}",
+                        output.name,
+                        refusal.reason.name(),
+                        refusal.error
+                    );
                     if reads == Reads::DeadLetters {
                         return Err(Error::new(ErrorKind::Sink, format!("output \"{}\" refused a dead letter", output.name))
                             .because(refusal.error)
@@ -595,7 +632,13 @@ impl Engine {
         Arc::clone(&self.program.sources[source].topic)
     }
 
-    fn document_ids(&self, output: &Output, at: &UInt32Array, outcome: &Outcome, query_id: &str) -> DocumentIds {
+    fn document_ids(
+        &self,
+        output: &Output,
+        at: &UInt32Array,
+        outcome: &Outcome,
+        query_id: &str,
+    ) -> DocumentIds {
         if !output.id.is_empty() {
             return DocumentIds::Columns(output.id.clone());
         }
@@ -643,7 +686,12 @@ impl Engine {
     }
 
     /// Step 5: the outcome becomes durable, and with it the batch is done.
-    fn commit(&mut self, plan: &BatchPlan, ranges: &[DecodedRange], outcome: Outcome) -> Result<CommitRecord> {
+    fn commit(
+        &mut self,
+        plan: &BatchPlan,
+        ranges: &[DecodedRange],
+        outcome: Outcome,
+    ) -> Result<CommitRecord> {
         let mut total = self.committed.total;
         total.add(&outcome.counts);
         self.check_balance(&total)?;
@@ -698,7 +746,12 @@ impl Engine {
             .advise("this is a bug of ecomm-batch: the batch was not committed; please report it with the checkpoint"))
     }
 
-    fn progress(&self, plan: &BatchPlan, commit: &CommitRecord, steps_ms: Vec<(&'static str, u64)>) -> BatchProgress {
+    fn progress(
+        &self,
+        plan: &BatchPlan,
+        commit: &CommitRecord,
+        steps_ms: Vec<(&'static str, u64)>,
+    ) -> BatchProgress {
         let sides = &self.committed.sides;
         BatchProgress {
             query_id: self.query_id.clone().unwrap_or_default(),
@@ -768,9 +821,13 @@ impl Outcome {
 impl Committed {
     fn load(checkpoint: &Checkpoint, program: &Program, recovered: Option<&Recovered>) -> Result<Self> {
         let commit = recovered.and_then(|recovered| recovered.commit.as_ref());
-        let sides =
-            [checkpoint.load_state(program, Side::Left, commit)?, checkpoint.load_state(program, Side::Right, commit)?];
-        let files = |side: Side| commit.and_then(|commit| commit.state.get(side.index()).cloned()).unwrap_or_default();
+        let sides = [
+            checkpoint.load_state(program, Side::Left, commit)?,
+            checkpoint.load_state(program, Side::Right, commit)?,
+        ];
+        let files = |side: Side| {
+            commit.and_then(|commit| commit.state.get(side.index()).cloned()).unwrap_or_default()
+        };
         let last_run = recovered.and_then(|recovered| {
             let plan = recovered.last_plan.as_ref().filter(|_| recovered.pending.is_none())?;
             plan.run.clone().filter(|_| !plan.completes_run())
@@ -812,7 +869,10 @@ impl Steps {
 }
 
 fn is_empty(changes: &SideChanges) -> bool {
-    changes.added.is_empty() && changes.matched.is_empty() && changes.removed.is_empty() && changes.keys.event_times.is_empty()
+    changes.added.is_empty()
+        && changes.matched.is_empty()
+        && changes.removed.is_empty()
+        && changes.keys.event_times.is_empty()
 }
 
 /// A snapshot pays once the deltas outweigh the one before, or are many.
@@ -839,7 +899,11 @@ fn choose_ranges(
         .iter()
         .map(|(tp, extent)| {
             let (start, backlog) = (start(tp, extent), i128::from(backlog(tp, extent)));
-            let share = if total <= limit { backlog } else { (backlog * limit / total).max(1).min(backlog).min(left.max(1)) };
+            let share = if total <= limit {
+                backlog
+            } else {
+                (backlog * limit / total).max(1).min(backlog).min(left.max(1))
+            };
             left -= share;
             let range = OffsetRange { start, end: start + share as i64, latest: extent.latest.max(start) };
             (tp.clone(), range)
@@ -859,7 +923,9 @@ mod tests {
     fn a_limit_is_shared_by_backlog_and_every_partition_moves() {
         let extents: PerPartition<Extent> = [("a", 0, 900), ("a", 1, 99), ("b", 0, 1), ("b", 1, 0)]
             .into_iter()
-            .map(|(topic, number, latest)| (TopicPartition::new(topic, number), Extent { earliest: 0, latest }))
+            .map(|(topic, number, latest)| {
+                (TopicPartition::new(topic, number), Extent { earliest: 0, latest })
+            })
             .collect();
         let lengths = |max| -> Vec<i64> {
             choose_ranges(&extents, &PerPartition::new(), max).values().map(OffsetRange::len).collect()

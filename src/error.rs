@@ -109,7 +109,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if !self.context.is_empty() {
-            let pairs: Vec<String> = self.context.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let pairs: Vec<String> =
+                self.context.iter().map(|(key, value)| format!("{key}={value}")).collect();
             write!(f, " ({})", pairs.join(", "))?;
         }
         if let Some(source) = &self.source {

@@ -55,7 +55,12 @@ pub enum LeftSlot {
 ///
 /// * `new`: admitted rows of each side, with their side's columns.
 /// * `after`: the watermark that the batch ends with; `None` evicts nothing.
-pub async fn join(view: &JoinView, state: [&SideState; 2], mut new: [Rows; 2], after: Option<Nanos>) -> Result<Joined> {
+pub async fn join(
+    view: &JoinView,
+    state: [&SideState; 2],
+    mut new: [Rows; 2],
+    after: Option<Nanos>,
+) -> Result<Joined> {
     for side in Side::BOTH {
         let hashes = view.side(side).key_hashes(&new[side.index()].columns)?;
         for (meta, hash) in new[side.index()].meta.iter_mut().zip(hashes) {
@@ -64,8 +69,7 @@ pub async fn join(view: &JoinView, state: [&SideState; 2], mut new: [Rows; 2], a
     }
     let hashes = |side: Side| new[side.index()].meta.iter().filter_map(|meta| meta.key_hash);
     // Each side's state answers to the keys of the other side's new rows.
-    let partners: [Vec<RowRef>; 2] =
-        Side::BOTH.map(|side| state[side.index()].lookup(hashes(side.other())));
+    let partners: [Vec<RowRef>; 2] = Side::BOTH.map(|side| state[side.index()].lookup(hashes(side.other())));
     let mut inputs = Vec::new();
     for side in Side::BOTH {
         let old = state[side.index()].rows(&partners[side.index()])?;
@@ -77,7 +81,11 @@ pub async fn join(view: &JoinView, state: [&SideState; 2], mut new: [Rows; 2], a
     };
     let (left_new, right_new) = (is_new(Side::Left), is_new(Side::Right));
     let (pairs, pair_left, pair_right) = if inputs.iter().any(Rows::is_empty) {
-        (RecordBatch::new_empty(Arc::clone(&view.schema)), UInt32Array::from(vec![0u32; 0]), UInt32Array::from(vec![0u32; 0]))
+        (
+            RecordBatch::new_empty(Arc::clone(&view.schema)),
+            UInt32Array::from(vec![0u32; 0]),
+            UInt32Array::from(vec![0u32; 0]),
+        )
     } else {
         view.pairs((&inputs[0].columns, &left_new), (&inputs[1].columns, &right_new)).await?
     };
@@ -93,8 +101,17 @@ pub async fn join(view: &JoinView, state: [&SideState; 2], mut new: [Rows; 2], a
     let mut changes = Vec::new();
     let mut left_slots = HashMap::new();
     for side in Side::BOTH {
-        let matched: HashSet<u32> = [&pair_left, &pair_right][side.index()].values().iter().copied().collect();
-        let outcome = settle(view, side, state[side.index()], &new[side.index()], &partners[side.index()], &matched, after)?;
+        let matched: HashSet<u32> =
+            [&pair_left, &pair_right][side.index()].values().iter().copied().collect();
+        let outcome = settle(
+            view,
+            side,
+            state[side.index()],
+            &new[side.index()],
+            &partners[side.index()],
+            &matched,
+            after,
+        )?;
         num_joined += outcome.num_joined;
         num_unmatched += outcome.alone.len() as u64;
         if view.keeps_unmatched(side) && !outcome.alone.is_empty() {
@@ -153,7 +170,8 @@ fn settle(
     for (row, meta) in added.meta.iter_mut().enumerate() {
         meta.matched = matched.contains(&(row as u32));
         num_joined += u64::from(meta.matched);
-        let can_match = meta.key_hash.is_some() && meta.event_time >= bound && !(meta.matched && matches_once);
+        let can_match =
+            meta.key_hash.is_some() && meta.event_time >= bound && !(meta.matched && matches_once);
         if can_match {
             slots.insert(row as u32, LeftSlot::Added(kept.len()));
             kept.push(row);

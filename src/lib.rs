@@ -1,29 +1,57 @@
 #![deny(missing_docs, unsafe_code)]
-//! wip
+//! `ecomm-batch`: micro-batches from two Kafka topics, a SQL join bounded by a watermark, documents
+//! in MongoDB, each exactly once.
+//!
+//! ```text
+//! Kafka ─ source ─ decode ─ admission ─ joining ─ verdict ─ outputs ─ sink ─ MongoDB, files
+//!                                │         │ │
+//!                                │       state └ watermark
+//!                                └─ dead letters ───────────────────────┘
+//!                   checkpoint: offsets/<N> before, commits/<N> after
+//! ```
+//!
+//! # Reading order
+//! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`run`]
+//! * the words: [`offset`], [`batch`], [`trigger`], [`clock`], [`error`]
+//! * the loop: [`engine`] reads like the protocol of a batch
+//! * the stages: [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], [`sink`]
+//! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs
+//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]
+//! * what people see: [`progress`], [`live`]
+//! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
+//!   [`topics`], [`case`] (behaviour as data)
+//!
+//! # Invariants
+//! * `source` never sees SQL; `query` never sees Kafka or MongoDB; no stage imports `engine`.
+//! * Only [`sink::mongodb`] knows BSON documents; only `checkpoint` touches the checkpoint's files.
+//! * Only [`clock`] reads the wall clock; what a batch depends on is in its [`batch::BatchPlan`].
+//! * The engine's Rust has no column name of orders or payments; [`producer`] and [`reconcile`] do.
+//! * A stage computes a value; state changes once the sinks have the rows, and the commit comes last.
+//! * Every record has exactly one fate, and the counts are balanced before they are committed.
 
-pub mod clock;
-pub mod decode;
-pub mod error;
-pub mod offset;
-pub mod query;
-pub mod source;
-pub mod watermark;
 pub mod admission;
 pub mod batch;
-pub mod checkpoint;
-pub mod joining;
-pub mod sink;
-pub mod state;
-pub mod verdict;
-pub mod engine;
-pub mod progress;
-pub mod trigger;
 pub mod case;
+pub mod checkpoint;
 pub mod cli;
+pub mod clock;
+pub mod decode;
+pub mod demo;
+pub mod engine;
+pub mod error;
+pub mod joining;
 pub mod live;
+pub mod offset;
+pub mod producer;
+pub mod progress;
+pub mod query;
+pub mod reconcile;
 pub mod run;
 pub mod settings;
-pub mod producer;
+pub mod sink;
+pub mod source;
+pub mod state;
 pub mod topics;
-pub mod demo;
-pub mod reconcile;
+pub mod trigger;
+pub mod verdict;
+pub mod watermark;

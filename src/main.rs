@@ -31,7 +31,9 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run(args) => ecomm_batch::run::run(RunSettings::new(&args)?).await.map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => {
+            ecomm_batch::run::run(RunSettings::new(&args)?).await.map(|()| ExitCode::SUCCESS)
+        }
         Command::Demo(args) => ecomm_batch::demo::demo(&args).await,
         Command::Produce(args) => ecomm_batch::producer::produce(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Topics(command) => ecomm_batch::topics::execute(command).await.map(|()| ExitCode::SUCCESS),
@@ -45,7 +47,8 @@ fn start_logging(command: &Command) {
     // The MongoDB driver and librdkafka say nothing below a warning that a person could use.
     let filter = EnvFilter::try_from_env("ECOMM_BATCH_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,ecomm_batch={default}")));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match command {
         Command::Run(args) if args.log_format == "json" => builder.json().init(),
         _ => builder.init(),

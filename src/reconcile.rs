@@ -22,7 +22,8 @@ use crate::query::Program;
 use crate::query::join_view::Side;
 
 /// The outputs of the shipped SQL.
-pub const OUTPUTS: [&str; 5] = ["validated_orders", "rejected_payments", "unpaid_orders", "orphan_payments", "dead_letters"];
+pub const OUTPUTS: [&str; 5] =
+    ["validated_orders", "rejected_payments", "unpaid_orders", "orphan_payments", "dead_letters"];
 
 /// How many differences are shown.
 const SHOWN: usize = 20;
@@ -48,8 +49,15 @@ impl Report {
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(["where", "as expected", "missing", "unexpected"]);
-        let at = |place: &str, facts: &[String]| facts.iter().filter(|fact| fact.starts_with(&format!("{place} "))).count();
+        table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header([
+            "where",
+            "as expected",
+            "missing",
+            "unexpected",
+        ]);
+        let at = |place: &str, facts: &[String]| {
+            facts.iter().filter(|fact| fact.starts_with(&format!("{place} "))).count()
+        };
         for place in OUTPUTS.into_iter().chain(["waiting"]) {
             let agreed = self.agreed.get(place).copied().unwrap_or(0);
             table.add_row([
@@ -137,12 +145,18 @@ fn expected(ledger: &Ledger) -> (Vec<String>, Vec<[String; 2]>) {
         let orphan = || alone("orphan_payments", payment, entry.amount_cents);
         match (entry.output, entry.kind) {
             (Destination::ValidatedOrders | Destination::RejectedPayments, Topic::Payments) => {
-                let place = if entry.output == Destination::ValidatedOrders { "validated_orders" } else { "rejected_payments" };
+                let place = if entry.output == Destination::ValidatedOrders {
+                    "validated_orders"
+                } else {
+                    "rejected_payments"
+                };
                 facts.push(pair(place, &entry.order_id, order_cents, payment, Some(entry.amount_cents)));
             }
             // An order comes out in the document of its payment.
             (Destination::ValidatedOrders | Destination::RejectedPayments, Topic::Orders) => {}
-            (Destination::UnpaidOrders, _) => facts.push(alone("unpaid_orders", &entry.order_id, entry.amount_cents)),
+            (Destination::UnpaidOrders, _) => {
+                facts.push(alone("unpaid_orders", &entry.order_id, entry.amount_cents))
+            }
             (Destination::OrphanPayments, _) => facts.push(orphan()),
             (Destination::DeadLetters, _) => facts.push(letter),
             (Destination::DeadLettersOrOrphanPayments, _) => alternatives.push([letter, orphan()]),
@@ -154,8 +168,18 @@ fn expected(ledger: &Ledger) -> (Vec<String>, Vec<[String; 2]>) {
     (facts, alternatives)
 }
 
-fn pair(place: &str, order: &str, order_cents: Option<i64>, payment: &str, payment_cents: Option<i64>) -> String {
-    format!("{place} order {order} of {} paid by {payment} with {}", amount(order_cents), amount(payment_cents))
+fn pair(
+    place: &str,
+    order: &str,
+    order_cents: Option<i64>,
+    payment: &str,
+    payment_cents: Option<i64>,
+) -> String {
+    format!(
+        "{place} order {order} of {} paid by {payment} with {}",
+        amount(order_cents),
+        amount(payment_cents)
+    )
 }
 
 fn alone(place: &str, id: &str, cents: i64) -> String {
@@ -171,11 +195,17 @@ fn fact(output: &str, document: &Value) -> String {
     let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
     let cents = |name: &str| document.get(name).and_then(cents_of);
     match output {
-        "validated_orders" | "rejected_payments" => {
-            pair(output, &text("order_id"), cents("order_amount"), &text("payment_id"), cents("payment_amount"))
-        }
+        "validated_orders" | "rejected_payments" => pair(
+            output,
+            &text("order_id"),
+            cents("order_amount"),
+            &text("payment_id"),
+            cents("payment_amount"),
+        ),
         "unpaid_orders" => format!("{output} {} of {}", text("order_id"), amount(cents("order_amount"))),
-        "orphan_payments" => format!("{output} {} of {}", text("payment_id"), amount(cents("payment_amount"))),
+        "orphan_payments" => {
+            format!("{output} {} of {}", text("payment_id"), amount(cents("payment_amount")))
+        }
         _ => {
             let number = |name: &str| document.get(name).and_then(Value::as_i64).unwrap_or(-1);
             format!("{output} {}/{}/{}", text("topic"), number("partition"), number("offset"))
@@ -202,12 +232,16 @@ pub fn documents_of_files(folder: &Path) -> Result<Vec<String>> {
     let mut facts = Vec::new();
     for output in OUTPUTS {
         let path = folder.join(output);
-        let cannot_read = |source: std::io::Error| Error::config(format!("could not read \"{}\"", path.display())).because(source);
+        let cannot_read = |source: std::io::Error| {
+            Error::config(format!("could not read \"{}\"", path.display())).because(source)
+        };
         for entry in std::fs::read_dir(&path).map_err(cannot_read)? {
             let text = std::fs::read_to_string(entry.map_err(cannot_read)?.path()).map_err(cannot_read)?;
             for line in text.lines() {
-                let document = serde_json::from_str(line)
-                    .map_err(|source| Error::config(format!("\"{}\" holds a line that is no JSON", path.display())).because(source))?;
+                let document = serde_json::from_str(line).map_err(|source| {
+                    Error::config(format!("\"{}\" holds a line that is no JSON", path.display()))
+                        .because(source)
+                })?;
                 facts.push(fact(output, &document));
             }
         }
@@ -217,12 +251,16 @@ pub fn documents_of_files(folder: &Path) -> Result<Vec<String>> {
 
 /// The facts of the collections.
 pub async fn documents_of_mongodb(uri: &str, database: &str) -> Result<Vec<String>> {
-    let fail = |error: mongodb::error::Error| Error::new(ErrorKind::Sink, "could not read MongoDB").because(error.to_string());
+    let fail = |error: mongodb::error::Error| {
+        Error::new(ErrorKind::Sink, "could not read MongoDB").because(error.to_string())
+    };
     // The message of a parse error may hold the URI, and the URI a password.
-    let client = Client::with_uri_str(uri).await.map_err(|_| Error::config("the MongoDB URI can't be used"))?;
+    let client =
+        Client::with_uri_str(uri).await.map_err(|_| Error::config("the MongoDB URI can't be used"))?;
     let mut facts = Vec::new();
     for output in OUTPUTS {
-        let mut documents = client.database(database).collection::<Document>(output).find(doc! {}).await.map_err(fail)?;
+        let mut documents =
+            client.database(database).collection::<Document>(output).find(doc! {}).await.map_err(fail)?;
         while let Some(document) = documents.try_next().await.map_err(fail)? {
             let fields = document.into_iter().map(|(name, value)| (name, plain(value))).collect();
             facts.push(fact(output, &Value::Object(fields)));
@@ -253,10 +291,18 @@ pub fn waiting(checkpoint: &Path) -> Result<Vec<String>> {
     let mut facts = Vec::new();
     for side in Side::BOTH {
         let topic = &program.sources[join.side(side).source].topic;
-        let state = checkpoint.load_state(&program, side, recovered.as_ref().and_then(|recovered| recovered.commit.as_ref()))?;
-        facts.extend(state.live().map(|reference| state.meta(reference)).filter(|meta| !meta.matched).map(|meta| {
-            format!("waiting {topic}/{}/{}", meta.partition, meta.offset)
-        }));
+        let state = checkpoint.load_state(
+            &program,
+            side,
+            recovered.as_ref().and_then(|recovered| recovered.commit.as_ref()),
+        )?;
+        facts.extend(
+            state
+                .live()
+                .map(|reference| state.meta(reference))
+                .filter(|meta| !meta.matched)
+                .map(|meta| format!("waiting {topic}/{}/{}", meta.partition, meta.offset)),
+        );
     }
     Ok(facts)
 }
@@ -300,17 +346,24 @@ mod tests {
     fn documents() -> Vec<(&'static str, Value)> {
         let json = |text: &str| serde_json::from_str(text).expect("JSON");
         vec![
-            ("validated_orders", json(r#"{"order_id":"a","order_amount":12.50,"payment_id":"p-a","payment_amount":12.50}"#)),
+            (
+                "validated_orders",
+                json(r#"{"order_id":"a","order_amount":12.50,"payment_id":"p-a","payment_amount":12.50}"#),
+            ),
             ("unpaid_orders", json(r#"{"order_id":"b","order_amount":"0.05"}"#)),
             ("orphan_payments", json(r#"{"payment_id":"p-c","payment_amount":7.00}"#)),
             ("dead_letters", json(r#"{"topic":"payments","partition":0,"offset":2}"#)),
             ("orphan_payments", json(r#"{"payment_id":"p-e","payment_amount":8.00}"#)),
-            ("rejected_payments", json(r#"{"order_id":"g","order_amount":1.00,"payment_id":"p-g","payment_amount":0.99}"#)),
+            (
+                "rejected_payments",
+                json(r#"{"order_id":"g","order_amount":1.00,"payment_id":"p-g","payment_amount":0.99}"#),
+            ),
         ]
     }
 
     fn facts(documents: &[(&str, Value)]) -> Vec<String> {
-        let mut facts: Vec<String> = documents.iter().map(|(output, document)| fact(output, document)).collect();
+        let mut facts: Vec<String> =
+            documents.iter().map(|(output, document)| fact(output, document)).collect();
         facts.push("waiting orders/0/2".to_owned());
         facts
     }
@@ -361,7 +414,8 @@ mod tests {
 
     #[test]
     fn rows_that_do_not_wait_are_missed() {
-        let found: Vec<String> = documents().iter().map(|(output, document)| fact(output, document)).collect();
+        let found: Vec<String> =
+            documents().iter().map(|(output, document)| fact(output, document)).collect();
         assert_eq!(compare(&ledger(), found).missing, ["waiting orders/0/2"]);
     }
 }

@@ -64,7 +64,8 @@ pub async fn run_until(
         fail_on_data_loss: settings.fail_on_data_loss,
         retain_batches: settings.retain_batches,
     };
-    let mut engine = Engine::open(folder, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone())?;
+    let mut engine =
+        Engine::open(folder, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone())?;
     let mut log = settings.progress.as_deref().map(open_progress).transpose()?;
     let live = LiveLine::new();
     let result = engine
@@ -101,9 +102,13 @@ async fn connect_sink(settings: &RunSettings, program: &Program) -> Result<Share
     if let Some(folder) = &settings.outputs {
         return Ok(Arc::new(FileSink::all_under(folder)));
     }
-    let needs_mongodb = program.outputs.iter().any(|output| matches!(output.target, SinkTarget::MongoDb { .. }));
-    let mongodb =
-        if needs_mongodb { Some(MongoDbSink::connect(&settings.mongodb.0, settings.take_over).await?) } else { None };
+    let needs_mongodb =
+        program.outputs.iter().any(|output| matches!(output.target, SinkTarget::MongoDb { .. }));
+    let mongodb = if needs_mongodb {
+        Some(MongoDbSink::connect(&settings.mongodb.0, settings.take_over).await?)
+    } else {
+        None
+    };
     Ok(Arc::new(RoutedSink { mongodb, files: FileSink::new(&settings.sql) }))
 }
 
@@ -114,7 +119,9 @@ fn open_progress(path: &Path) -> Result<std::fs::File> {
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         tracing::error!("signals can't be caught: stop the engine by killing it, a restart is safe");
         return;
     };

@@ -55,7 +55,8 @@ impl RunSettings {
     /// # Errors
     /// [`Config`](crate::error::ErrorKind::Config) names the flag.
     pub fn new(args: &RunArgs) -> Result<Self> {
-        let trigger = args.trigger.parse().map_err(|problem: String| bad_flag("trigger", &args.trigger, &problem))?;
+        let trigger =
+            args.trigger.parse().map_err(|problem: String| bad_flag("trigger", &args.trigger, &problem))?;
         if args.max_offsets_per_trigger == Some(0) {
             return Err(bad_flag("max-offsets-per-trigger", "0", "a batch needs at least one offset"));
         }
@@ -89,7 +90,8 @@ fn starting_offsets(text: &str) -> Result<StartingOffsets> {
         "earliest" => Ok(StartingOffsets::Earliest),
         "latest" => Ok(StartingOffsets::Latest),
         json => serde_json::from_str::<ByTopic<i64>>(json).map(StartingOffsets::Given).map_err(|error| {
-            bad_flag("starting-offsets", json, &error.to_string()).advise("write earliest, latest or {\"orders\":{\"0\":23,\"1\":-2}}")
+            bad_flag("starting-offsets", json, &error.to_string())
+                .advise("write earliest, latest or {\"orders\":{\"0\":23,\"1\":-2}}")
         }),
     }
 }
@@ -115,9 +117,9 @@ pub fn kafka_config(args: &KafkaArgs) -> Result<KafkaConfig> {
         }
     }
     for property in &args.properties {
-        let (key, value) = property
-            .split_once('=')
-            .ok_or_else(|| Error::config("-X takes KEY=VALUE").advise("for example -X security.protocol=SASL_SSL"))?;
+        let (key, value) = property.split_once('=').ok_or_else(|| {
+            Error::config("-X takes KEY=VALUE").advise("for example -X security.protocol=SASL_SSL")
+        })?;
         properties.insert(key.trim().to_owned(), value.to_owned());
     }
     Ok(KafkaConfig::new(&args.brokers, properties))
@@ -126,8 +128,9 @@ pub fn kafka_config(args: &KafkaArgs) -> Result<KafkaConfig> {
 /// Reads a file that may hold a secret; others should not be able to.
 fn read_secret(path: &Path) -> Result<String> {
     use std::os::unix::fs::PermissionsExt;
-    let cannot_read =
-        |source: std::io::Error| Error::config(format!("could not read \"{}\"", path.display())).because(source);
+    let cannot_read = |source: std::io::Error| {
+        Error::config(format!("could not read \"{}\"", path.display())).because(source)
+    };
     let mode = std::fs::metadata(path).map_err(cannot_read)?.permissions().mode();
     if mode & 0o077 != 0 {
         tracing::warn!("\"{}\" can be read by others: chmod 600 it", path.display());

@@ -22,7 +22,8 @@ pub async fn execute(command: TopicsCommand) -> Result<()> {
     match command {
         TopicsCommand::Create { kafka, topics, partitions, replication } => {
             let config = kafka_config(&kafka)?;
-            let names = if topics.is_empty() { vec!["orders".to_owned(), "payments".to_owned()] } else { topics };
+            let names =
+                if topics.is_empty() { vec!["orders".to_owned(), "payments".to_owned()] } else { topics };
             for topic in names {
                 let is_new = create(&config, &topic, partitions, replication).await?;
                 println!("{topic}: {}", if is_new { "created" } else { "was there" });
@@ -41,21 +42,25 @@ pub async fn execute(command: TopicsCommand) -> Result<()> {
 }
 
 async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    tokio::task::spawn_blocking(work).await.map_err(|source| Error::internal("the command panicked").because(source))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|source| Error::internal("the command panicked").because(source))?
 }
 
 /// Creates a topic; `false` if it was there.
 pub async fn create(config: &KafkaConfig, topic: &str, partitions: i32, replication: i32) -> Result<bool> {
-    let admin: AdminClient<DefaultClientContext> = config
-        .client(&[("log_level", "0")], &[])
-        .create()
-        .map_err(|source| bad_property(&source))?;
+    let admin: AdminClient<DefaultClientContext> =
+        config.client(&[("log_level", "0")], &[]).create().map_err(|source| bad_property(&source))?;
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
-    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
-    let results = admin.create_topics([&new], &options).await.map_err(|source| unreachable(config, &source))?;
+    let options =
+        AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
+    let results =
+        admin.create_topics([&new], &options).await.map_err(|source| unreachable(config, &source))?;
     match results.into_iter().next() {
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
-        Some(Err((_, code))) => Err(Error::config(format!("could not create the topic \"{topic}\"")).because(code.to_string())),
+        Some(Err((_, code))) => {
+            Err(Error::config(format!("could not create the topic \"{topic}\"")).because(code.to_string()))
+        }
         _ => Ok(true),
     }
 }
@@ -67,21 +72,39 @@ fn unreachable(config: &KafkaConfig, source: &KafkaError) -> Error {
 }
 
 fn consumer(config: &KafkaConfig) -> Result<BaseConsumer<QuietContext>> {
-    let fixed = [("group.id", "ecomm-batch-topics"), ("enable.auto.commit", "false"), ("enable.partition.eof", "true")];
-    config.client(&[], &fixed).create_with_context(QuietContext::default()).map_err(|source| bad_property(&source))
+    let fixed = [
+        ("group.id", "ecomm-batch-topics"),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "true"),
+    ];
+    config
+        .client(&[], &fixed)
+        .create_with_context(QuietContext::default())
+        .map_err(|source| bad_property(&source))
 }
 
 fn list(config: &KafkaConfig) -> Result<()> {
     let consumer = consumer(config)?;
-    let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|source| unreachable(config, &source))?;
+    let metadata =
+        consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|source| unreachable(config, &source))?;
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(["topic", "partition", "earliest", "latest"]);
+    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "topic",
+        "partition",
+        "earliest",
+        "latest",
+    ]);
     for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
         for partition in topic.partitions() {
             let (earliest, latest) = consumer
                 .fetch_watermarks(topic.name(), partition.id(), ANSWER_TIMEOUT)
                 .map_err(|source| unreachable(config, &source))?;
-            table.add_row([topic.name().to_owned(), partition.id().to_string(), earliest.to_string(), latest.to_string()]);
+            table.add_row([
+                topic.name().to_owned(),
+                partition.id().to_string(),
+                earliest.to_string(),
+                latest.to_string(),
+            ]);
         }
     }
     println!("{table}");
@@ -95,8 +118,10 @@ fn tail(config: &KafkaConfig, topic: &str, last: i64) -> Result<()> {
     let mut list = TopicPartitionList::new();
     let mut unfinished = 0;
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-        let (earliest, latest) = consumer.fetch_watermarks(topic, partition.id(), ANSWER_TIMEOUT).map_err(fail)?;
-        list.add_partition_offset(topic, partition.id(), Offset::Offset((latest - last).max(earliest))).map_err(fail)?;
+        let (earliest, latest) =
+            consumer.fetch_watermarks(topic, partition.id(), ANSWER_TIMEOUT).map_err(fail)?;
+        list.add_partition_offset(topic, partition.id(), Offset::Offset((latest - last).max(earliest)))
+            .map_err(fail)?;
         unfinished += 1;
     }
     if unfinished == 0 {
@@ -106,8 +131,15 @@ fn tail(config: &KafkaConfig, topic: &str, last: i64) -> Result<()> {
     while unfinished > 0 {
         match consumer.poll(ANSWER_TIMEOUT) {
             Some(Ok(message)) => {
-                let text = |bytes: Option<&[u8]>| bytes.map_or("null".into(), String::from_utf8_lossy).into_owned();
-                println!("{}/{} {} {}", message.partition(), message.offset(), text(message.key()), text(message.payload()));
+                let text =
+                    |bytes: Option<&[u8]>| bytes.map_or("null".into(), String::from_utf8_lossy).into_owned();
+                println!(
+                    "{}/{} {} {}",
+                    message.partition(),
+                    message.offset(),
+                    text(message.key()),
+                    text(message.payload())
+                );
             }
             Some(Err(KafkaError::PartitionEOF(_))) => unfinished -= 1,
             Some(Err(error)) => return Err(fail(error)),

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampMillisecondArray,
-    UInt32Array,
+    ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    TimestampMillisecondArray, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
@@ -130,7 +130,8 @@ impl<'a> Judge<'a> {
         for violations in &mut self.violations {
             violations.sort_by_key(|violation| violation.rule);
         }
-        let valid: Vec<Option<bool>> = (0..num_rows).map(|row| (row < self.num_judged).then(|| self.is_valid(row))).collect();
+        let valid: Vec<Option<bool>> =
+            (0..num_rows).map(|row| (row < self.num_judged).then(|| self.is_valid(row))).collect();
         let num_valid = valid.iter().filter(|valid| **valid == Some(true)).count() as u64;
         let prior_valid = std::mem::take(&mut self.prior_valid);
         let mut columns = self.rule_columns(self.rows, prior_valid);
@@ -147,11 +148,15 @@ impl<'a> Judge<'a> {
 
     fn violations_array(&self) -> Result<ArrayRef> {
         let flat: Vec<&Violation> = self.violations.iter().flatten().collect();
-        let rules = StringArray::from_iter_values(flat.iter().map(|v| self.program.rules[v.rule].name.as_str()));
+        let rules =
+            StringArray::from_iter_values(flat.iter().map(|v| self.program.rules[v.rule].name.as_str()));
         let severities = StringArray::from_iter_values(flat.iter().map(|v| v.severity.name()));
         let details = StringArray::from_iter(flat.iter().map(|v| v.detail.as_deref()));
-        let items =
-            StructArray::try_new(violation_fields(), vec![Arc::new(rules), Arc::new(severities), Arc::new(details)], None)?;
+        let items = StructArray::try_new(
+            violation_fields(),
+            vec![Arc::new(rules), Arc::new(severities), Arc::new(details)],
+            None,
+        )?;
         let lengths = OffsetBuffer::from_lengths(self.violations.iter().map(Vec::len));
         let field = Field::new("item", DataType::Struct(violation_fields()), false);
         Ok(Arc::new(ListArray::try_new(Arc::new(field), lengths, Arc::new(items), None)?))

@@ -136,7 +136,12 @@ mod tests {
     }
 
     /// Partitions as (topic, number, max minutes, last record ms, unread offsets).
-    fn advance(current: Option<i64>, now_ms: i64, pinned: &[&str], partitions: &[(&str, i32, Option<i64>, i64, i64)]) -> Option<i64> {
+    fn advance(
+        current: Option<i64>,
+        now_ms: i64,
+        pinned: &[&str],
+        partitions: &[(&str, i32, Option<i64>, i64, i64)],
+    ) -> Option<i64> {
         let mut clocks = PerPartition::new();
         let mut ranges = PerPartition::new();
         for &(topic, number, max, last, unread) in partitions {

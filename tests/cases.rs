@@ -13,12 +13,23 @@ async fn all_hold(folder: &Path) {
             failures.push(failure.to_string());
         }
     }
-    assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), paths.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases fail:\n{}",
+        failures.len(),
+        paths.len(),
+        failures.join("\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shared_cases_hold() {
     all_hold(Path::new("../shared/cases")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_cases_hold() {
+    all_hold(Path::new("tests/cases")).await;
 }
 
 /// A runner that can't fail would prove nothing.
@@ -35,7 +46,10 @@ async fn a_wrong_expectation_fails() {
         ("expect joined {\"order_id\":\"K1\",\"payment_id\":\"P1\"}\nexpect nothing else", None),
         ("expect joined {\"order_id\":\"K2\"}", Some("expected in joined")),
         ("expect joined {\"order_id\":\"K1\",\"order_amount\":2.01}", Some("expected in joined")),
-        ("expect joined {\"order_id\":\"K1\"}\nexpect joined {\"order_id\":\"K1\"}", Some("expected in joined")),
+        (
+            "expect joined {\"order_id\":\"K1\"}\nexpect joined {\"order_id\":\"K1\"}",
+            Some("expected in joined"),
+        ),
         ("expect joined nothing", Some("not expected in joined")),
         ("expect nothing else", Some("not expected in joined")),
         ("expect watermark 2026-01-05T00:00:00Z", Some("expected watermark")),
@@ -48,7 +62,10 @@ async fn a_wrong_expectation_fails() {
         let outcome = case::run(&path, Path::new("sql")).await.err().map(|failure| failure.to_string());
         match message {
             None => assert_eq!(outcome, None),
-            Some(message) => assert!(outcome.as_deref().is_some_and(|text| text.contains(message)), "{expectation}: {outcome:?}"),
+            Some(message) => assert!(
+                outcome.as_deref().is_some_and(|text| text.contains(message)),
+                "{expectation}: {outcome:?}"
+            ),
         }
     }
 }

@@ -2,3 +2,6 @@
 
 /// Case files run through the real engine.
 mod cases;
+
+/// Real Kafka and real MongoDB.
+mod wire;

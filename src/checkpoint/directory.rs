@@ -89,7 +89,11 @@ impl Directory {
         };
         let mut names = Vec::new();
         for entry in entries {
-            let name = entry.map_err(|source| failed("list", &path, source))?.file_name().to_string_lossy().into_owned();
+            let name = entry
+                .map_err(|source| failed("list", &path, source))?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
             if !name.ends_with(".tmp") {
                 names.push(name);
             }
@@ -113,7 +117,11 @@ pub fn make_folder(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| failed("make", path, source))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| failed("make", path, source))?;
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
 }
 

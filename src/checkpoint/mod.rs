@@ -104,7 +104,8 @@ impl Checkpoint {
         let mut ids = Vec::new();
         for name in self.directory.list(folder)? {
             let id: u64 = name.parse().map_err(|_| {
-                Error::checkpoint(format!("\"{folder}/{name}\" in the checkpoint is no batch")).advise("remove it")
+                Error::checkpoint(format!("\"{folder}/{name}\" in the checkpoint is no batch"))
+                    .advise("remove it")
             })?;
             ids.push(BatchId(id));
         }
@@ -150,7 +151,8 @@ impl Checkpoint {
     fn store_program(&self, hash: &str, folder: &SqlFolder) -> Result<()> {
         let name = format!("sql/{hash}/program.json");
         if self.directory.read(&name)?.is_none() {
-            let files: Vec<(&String, &String)> = folder.files.iter().map(|file| (&file.path, &file.text)).collect();
+            let files: Vec<(&String, &String)> =
+                folder.files.iter().map(|file| (&file.path, &file.text)).collect();
             let text = serde_json::to_vec_pretty(&files)
                 .map_err(|source| Error::internal("could not store the SQL").because(source))?;
             self.directory.publish(&name, &text)?;
@@ -180,7 +182,12 @@ impl Checkpoint {
     }
 
     /// Loads the state of a side as of `commit`.
-    pub fn load_state(&self, program: &Program, side: Side, commit: Option<&CommitRecord>) -> Result<SideState> {
+    pub fn load_state(
+        &self,
+        program: &Program,
+        side: Side,
+        commit: Option<&CommitRecord>,
+    ) -> Result<SideState> {
         let mut state = new_side(program, side)?;
         let (Some(join), Some(commit)) = (&program.join, commit) else { return Ok(state) };
         let watermark = commit.watermark;
@@ -188,12 +195,16 @@ impl Checkpoint {
         for file in commit.state.get(side.index()).into_iter().flatten() {
             let bytes = self.directory.read(&file.name)?.ok_or_else(|| self.missing(&file.name))?;
             if StateFile::of(file.name.clone(), &bytes) != *file {
-                return Err(Error::checkpoint(format!("the state file \"{}\" is not as it was written", file.name))
-                    .advise("restore the checkpoint from a copy, or start a new one with --checkpoint"));
+                return Err(Error::checkpoint(format!(
+                    "the state file \"{}\" is not as it was written",
+                    file.name
+                ))
+                .advise("restore the checkpoint from a copy, or start a new one with --checkpoint"));
             }
             loader.apply(&file.name, bytes)?;
         }
-        state = loader.finish(watermark.map(|watermark| watermark.saturating_sub(join.reach(side))), watermark);
+        state =
+            loader.finish(watermark.map(|watermark| watermark.saturating_sub(join.reach(side))), watermark);
         Ok(state)
     }
 
@@ -244,7 +255,8 @@ fn new_side(program: &Program, side: Side) -> Result<SideState> {
         }
         None => (&program.sources[0], std::sync::Arc::clone(&program.view.schema), 0),
     };
-    let names: Vec<String> = source.primary_key.iter().map(|&index| source.columns.field(index).name().clone()).collect();
+    let names: Vec<String> =
+        source.primary_key.iter().map(|&index| source.columns.field(index).name().clone()).collect();
     let keys = KeyRegistry::try_new(&source.columns, &names, memory)?;
     Ok(SideState::new(schema, keys))
 }

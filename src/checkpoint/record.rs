@@ -86,7 +86,9 @@ impl From<OffsetRecord> for BatchPlan {
             pinned: run
                 .pinned
                 .iter()
-                .flat_map(|(topic, numbers)| numbers.iter().map(|&number| TopicPartition::new(topic.as_str(), number)))
+                .flat_map(|(topic, numbers)| {
+                    numbers.iter().map(|&number| TopicPartition::new(topic.as_str(), number))
+                })
                 .collect(),
         });
         Self {
@@ -218,7 +220,8 @@ pub struct CommitRecord {
 
 /// Seals a record: format, its own name, and a checksum over the rest.
 pub fn seal<T: Serialize>(name: &str, record: &T) -> Result<Vec<u8>> {
-    let fail = |source: serde_json::Error| Error::internal(format!("could not write \"{name}\"")).because(source);
+    let fail =
+        |source: serde_json::Error| Error::internal(format!("could not write \"{name}\"")).because(source);
     let mut value = serde_json::to_value(record).map_err(fail)?;
     if let Value::Object(fields) = &mut value {
         fields.insert("format".to_owned(), FORMAT.into());
@@ -243,8 +246,10 @@ pub fn open<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
     let fields = value.as_object_mut().ok_or_else(|| broken("it is no JSON object".to_owned()))?;
     let format = fields.get("format").and_then(Value::as_u64).unwrap_or(0);
     if format > u64::from(FORMAT) {
-        return Err(Error::checkpoint(format!("the checkpoint file \"{name}\" has format {format}, this engine knows {FORMAT}"))
-            .advise("run the newer version of ecomm-batch that wrote it"));
+        return Err(Error::checkpoint(format!(
+            "the checkpoint file \"{name}\" has format {format}, this engine knows {FORMAT}"
+        ))
+        .advise("run the newer version of ecomm-batch that wrote it"));
     }
     let sum = fields.remove("checksum").and_then(|sum| sum.as_str().map(str::to_owned));
     if sum.as_deref() != Some(checksum(fields).as_str()) {
@@ -276,8 +281,15 @@ mod tests {
         }
         let text = String::from_utf8(bytes.clone()).expect("JSON");
         assert!(open::<Metadata>("metadata", text.replace(": 5", ": 6").as_bytes()).is_err());
-        assert!(open::<Metadata>("offsets/1", &bytes).expect_err("refused").to_string().contains("it says it is"));
+        assert!(
+            open::<Metadata>("offsets/1", &bytes).expect_err("refused").to_string().contains("it says it is")
+        );
         let newer = text.replace("\"format\": 1", "\"format\": 2");
-        assert!(open::<Metadata>("metadata", newer.as_bytes()).expect_err("refused").to_string().contains("newer version"));
+        assert!(
+            open::<Metadata>("metadata", newer.as_bytes())
+                .expect_err("refused")
+                .to_string()
+                .contains("newer version")
+        );
     }
 }

@@ -281,7 +281,8 @@ fn cell<'a>(field: &Field, text: Option<&'a str>) -> Result<Option<Cell<'a>>, Ce
     };
     let mismatch = || CellError::Other(format!("found {}, expected {}", describe(text), expected()));
     let number = |precision, scale| {
-        number::scaled(text, precision, scale).map_err(|problem| number_error(problem, text, field.data_type()))
+        number::scaled(text, precision, scale)
+            .map_err(|problem| number_error(problem, text, field.data_type()))
     };
     Ok(Some(match field.data_type() {
         DataType::Utf8 => Cell::Text(string(text).ok_or_else(mismatch)?),
@@ -299,14 +300,16 @@ fn cell<'a>(field: &Field, text: Option<&'a str>) -> Result<Option<Cell<'a>>, Ce
                 return Err(mismatch());
             }
             let value: f64 = text.parse().map_err(|_| mismatch())?;
-            let greatest = if field.data_type() == &DataType::Float32 { f64::from(f32::MAX) } else { f64::MAX };
+            let greatest =
+                if field.data_type() == &DataType::Float32 { f64::from(f32::MAX) } else { f64::MAX };
             if value.abs() > greatest {
                 return Err(number_error(number::NumberError::TooLarge, text, field.data_type()));
             }
             Cell::Double(value)
         }
         DataType::Decimal128(precision, scale) => {
-            let inner = if text.starts_with('"') { string(text).ok_or_else(mismatch)? } else { Cow::Borrowed(text) };
+            let inner =
+                if text.starts_with('"') { string(text).ok_or_else(mismatch)? } else { Cow::Borrowed(text) };
             let value = number::scaled(&inner, *precision, *scale)
                 .map_err(|problem| number_error(problem, text, field.data_type()))?;
             Cell::Decimal(value)
@@ -335,7 +338,11 @@ fn cell<'a>(field: &Field, text: Option<&'a str>) -> Result<Option<Cell<'a>>, Ce
 /// The text of a JSON string, borrowed where it has no escapes.
 fn string(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(json).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(json).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 fn number_error(problem: number::NumberError, text: &str, data_type: &DataType) -> CellError {
@@ -447,7 +454,9 @@ impl ColumnBuilder {
                 Self::Decimal(Decimal128Builder::with_capacity(capacity).with_data_type(data_type.clone()))
             }
             DataType::Date32 => Self::Date(Date32Builder::with_capacity(capacity)),
-            DataType::Timestamp(TimeUnit::Second, None) => Self::Second(TimestampSecondBuilder::with_capacity(capacity)),
+            DataType::Timestamp(TimeUnit::Second, None) => {
+                Self::Second(TimestampSecondBuilder::with_capacity(capacity))
+            }
             DataType::Timestamp(TimeUnit::Millisecond, None) => {
                 Self::Millisecond(TimestampMillisecondBuilder::with_capacity(capacity))
             }
@@ -586,7 +595,10 @@ mod tests {
         assert_eq!(error_of(br#"{"n":1}"#), "column \"id\": missing, expected VARCHAR");
         assert_eq!(error_of(br#"{"id":7}"#), "column \"id\": found the number 7, expected VARCHAR");
         assert_eq!(error_of(br#"{"id":"a","n":1.5}"#), "column \"n\": 1.5 can't be held exactly by BIGINT");
-        assert_eq!(error_of(br#"{"id":"a","n":"1"}"#), "column \"n\": found the string \"1\", expected BIGINT");
+        assert_eq!(
+            error_of(br#"{"id":"a","n":"1"}"#),
+            "column \"n\": found the string \"1\", expected BIGINT"
+        );
         assert_eq!(error_of(br#"{"id":{"$ne":1}}"#), "column \"id\": found an object, expected VARCHAR");
         assert_eq!(error_of(br#"[1]"#), "found an array, expected a JSON object");
         assert_eq!(error_of(b"  "), "the value is empty, expected a JSON object");
@@ -600,7 +612,8 @@ mod tests {
 
     #[test]
     fn depth_is_counted_outside_strings() {
-        let nested = |levels: usize| format!(r#"{{"id":"a","x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        let nested =
+            |levels: usize| format!(r#"{{"id":"a","x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
         assert_eq!(error_of(nested(MAX_DEPTH - 1).as_bytes()), "accepted");
         assert!(error_of(nested(MAX_DEPTH).as_bytes()).contains("nested deeper"));
         let quoted = format!(r#"{{"id":"\"{}"}}"#, "[".repeat(500));

@@ -78,16 +78,20 @@ impl Ledger {
                 *max = time.max(*max);
             }
         }
-        let least = |topic: &str| maxima.iter().filter(|((name, _), _)| *name == topic).map(|(_, max)| *max).min();
+        let least =
+            |topic: &str| maxima.iter().filter(|((name, _), _)| *name == topic).map(|(_, max)| *max).min();
         // Until both topics have data there is no watermark.
-        let watermark = least(orders_topic).zip(least(payments_topic)).map(|(orders, payments)| orders.min(payments) - DELAY);
+        let watermark = least(orders_topic)
+            .zip(least(payments_topic))
+            .map(|(orders, payments)| orders.min(payments) - DELAY);
         for entry in &mut entries {
             let reach = match entry.output {
                 Destination::UnpaidOrders => AFTER,
                 Destination::OrphanPayments => BEFORE,
                 _ => continue,
             };
-            let gone = watermark.zip(entry.event_time).is_some_and(|(watermark, time)| time + reach < watermark);
+            let gone =
+                watermark.zip(entry.event_time).is_some_and(|(watermark, time)| time + reach < watermark);
             if !gone {
                 entry.output = Destination::Waiting;
             }
@@ -105,7 +109,9 @@ impl Ledger {
             }
             file.flush()
         };
-        write().map_err(|source| Error::config(format!("could not write the ledger \"{}\"", path.display())).because(source))
+        write().map_err(|source| {
+            Error::config(format!("could not write the ledger \"{}\"", path.display())).because(source)
+        })
     }
 
     /// Reads what [`Ledger::write`] wrote.
@@ -114,8 +120,9 @@ impl Ledger {
             let file = BufReader::new(std::fs::File::open(path)?);
             file.lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
         };
-        let entries = read()
-            .map_err(|source| Error::config(format!("could not read the ledger \"{}\"", path.display())).because(source))?;
+        let entries = read().map_err(|source| {
+            Error::config(format!("could not read the ledger \"{}\"", path.display())).because(source)
+        })?;
         Ok(Self { entries })
     }
 
@@ -126,7 +133,11 @@ impl Ledger {
             *counts.entry((entry.class, entry.output)).or_default() += 1;
         }
         let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(["records", "class", "expected in"]);
+        table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header([
+            "records",
+            "class",
+            "expected in",
+        ]);
         for ((class, output), count) in counts {
             table.add_row([count.to_string(), name(&class), name(&output)]);
         }

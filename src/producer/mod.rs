@@ -64,7 +64,11 @@ pub async fn produce(args: &ProduceArgs) -> Result<()> {
         (Some(count), Some(other)) => Some(count.min(other)),
         (count, other) => count.or(other),
     };
-    let rate = if count.is_none() || (args.duration.is_some() && rate.is_none()) { rate.or(Some(ENDLESS_RATE)) } else { rate };
+    let rate = if count.is_none() || (args.duration.is_some() && rate.is_none()) {
+        rate.or(Some(ENDLESS_RATE))
+    } else {
+        rate
+    };
     let settings = ProduceSettings {
         kafka: kafka_config(&args.kafka)?,
         rate,
@@ -127,7 +131,9 @@ fn send_blocking(settings: &ProduceSettings, stopped: &watch::Receiver<bool>, sh
             break;
         }
         if let Some(rate) = settings.rate {
-            let due = Duration::from_nanos((planned.order_number as u128 * 1_000_000_000 / u128::from(rate)) as u64);
+            let due = Duration::from_nanos(
+                (planned.order_number as u128 * 1_000_000_000 / u128::from(rate)) as u64,
+            );
             while started.elapsed() < due && !*stopped.borrow() {
                 std::thread::sleep((due - started.elapsed().min(due)).min(Duration::from_millis(20)));
             }
@@ -142,7 +148,11 @@ fn send_blocking(settings: &ProduceSettings, stopped: &watch::Receiver<bool>, sh
     Ok(Ledger::new(entries, &settings.orders_topic, &settings.payments_topic))
 }
 
-fn enqueue(producer: &ThreadedProducer<Deliveries>, settings: &ProduceSettings, planned: Planned) -> Result<()> {
+fn enqueue(
+    producer: &ThreadedProducer<Deliveries>,
+    settings: &ProduceSettings,
+    planned: Planned,
+) -> Result<()> {
     let topic = match planned.topic {
         Topic::Orders => &settings.orders_topic,
         Topic::Payments => &settings.payments_topic,
@@ -163,7 +173,8 @@ fn enqueue(producer: &ThreadedProducer<Deliveries>, settings: &ProduceSettings, 
 }
 
 fn failed(settings: &ProduceSettings, source: &KafkaError) -> Error {
-    Error::unavailable(format!("could not produce to Kafka at \"{}\"", settings.kafka.brokers)).because(source.to_string())
+    Error::unavailable(format!("could not produce to Kafka at \"{}\"", settings.kafka.brokers))
+        .because(source.to_string())
 }
 
 /// Learns from the broker's answers where each record went.
@@ -187,7 +198,9 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, planned: Self::DeliveryOpaque) {
         let entry = match result {
             Ok(message) => Ok(Entry::new(*planned, message.topic(), message.partition(), message.offset())),
-            Err((error, _)) => Err(Error::unavailable("a record was not delivered").because(error.to_string())),
+            Err((error, _)) => {
+                Err(Error::unavailable("a record was not delivered").because(error.to_string()))
+            }
         };
         self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry);
     }

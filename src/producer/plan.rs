@@ -187,7 +187,8 @@ impl Planner {
     fn put(&mut self, at: Nanos, record: Planned) {
         let share = self.shares.duplicate;
         if record.class != Class::Late && record.class != Class::Malformed && self.chance(share) {
-            let again = Planned { class: Class::Duplicate, destination: Destination::DeadLetters, ..record.clone() };
+            let again =
+                Planned { class: Class::Duplicate, destination: Destination::DeadLetters, ..record.clone() };
             let later = at + self.delay(0, 20 * SECOND);
             self.line_up(at, record);
             self.line_up(later, again);
@@ -245,15 +246,28 @@ impl Planner {
             Class::PaidTwice => {
                 let first = time + self.delay(0, room / 2);
                 let second = first + self.delay(0, room / 2);
-                let payment = payment_record(&order_id, 1, amount, first, Class::Matched, destination, number);
+                let payment =
+                    payment_record(&order_id, 1, amount, first, Class::Matched, destination, number);
                 // A duplicate of the first may not come between the two: order within the partition is time.
                 self.put(first, payment);
-                let again = payment_record(&order_id, 2, amount, second, class, Destination::RejectedPayments, number);
+                let again = payment_record(
+                    &order_id,
+                    2,
+                    amount,
+                    second,
+                    class,
+                    Destination::RejectedPayments,
+                    number,
+                );
                 self.put(second.max(first), again);
             }
             _ => {
                 let paid = time + self.delay(0, room);
-                let amount = if class == Class::Mismatch { amount + self.random.random_range(1..=999) } else { amount };
+                let amount = if class == Class::Mismatch {
+                    amount + self.random.random_range(1..=999)
+                } else {
+                    amount
+                };
                 // Some arrive before their order does.
                 let sent = paid - self.delay(0, 30 * SECOND);
                 let payment = payment_record(&order_id, 1, amount, paid, class, destination, number);
@@ -268,7 +282,8 @@ impl Planner {
         let stranger = |kind: &str| format!("x-{}-{kind}-{number:08}", self.seed);
         let (orphan, late, malformed) = (stranger("orphan"), stranger("late"), stranger("malformed"));
         if self.chance(self.shares.orphan) {
-            let record = payment_record(&orphan, 1, amount, time, Class::Orphan, Destination::OrphanPayments, number);
+            let record =
+                payment_record(&orphan, 1, amount, time, Class::Orphan, Destination::OrphanPayments, number);
             self.put(time, record);
         }
         if self.chance(self.shares.late) {
@@ -328,7 +343,14 @@ fn money(cents: i64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-fn order_record(order_id: &str, cents: i64, time: Nanos, class: Class, destination: Destination, number: u64) -> Planned {
+fn order_record(
+    order_id: &str,
+    cents: i64,
+    time: Nanos,
+    class: Class,
+    destination: Destination,
+    number: u64,
+) -> Planned {
     let created_at = rfc3339(time - time.rem_euclid(1_000_000));
     let value = format!(
         "{{\"order_id\":\"{order_id}\",\"order_date\":\"{}\",\"created_at\":\"{created_at}\",\"customer_id\":\"c-{:05}\",\"amount\":{}}}",

@@ -56,7 +56,9 @@ impl SqlFolder {
         }
         if files.is_empty() {
             return Err(Error::config(format!("the SQL folder \"{}\" has no *.sql file", root.display()))
-                .advise("give the folder that holds sources/, the join view, rules/ and outputs/ with --sql"));
+                .advise(
+                    "give the folder that holds sources/, the join view, rules/ and outputs/ with --sql",
+                ));
         }
         Ok(Self { root: root.to_owned(), files })
     }
@@ -107,12 +109,19 @@ fn cannot_read(path: &Path, source: std::io::Error) -> Error {
 /// since a reader of the SQL could not know what it says.
 fn fill_in(path: &str, text: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<String> {
     let at = |location: Location| format!("{path}:{}:{}", location.line, location.column);
-    let tokens = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize_with_location().map_err(|error| {
-        Error::config(format!("{}: {}", at(error.location), error.message)).advise("check quotes and comments")
-    })?;
+    let tokens = Tokenizer::new(&GenericDialect {}, text)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(|error| {
+            Error::config(format!("{}: {}", at(error.location), error.message))
+                .advise("check quotes and comments")
+        })?;
     refuse_long_chains(&tokens).map_err(|location| {
-        Error::config(format!("{}: an expression chains more than {MAX_CHAINED_OPERATORS} operators", at(location)))
-            .advise("split it, or look the values up in a table")
+        Error::config(format!(
+            "{}: an expression chains more than {MAX_CHAINED_OPERATORS} operators",
+            at(location)
+        ))
+        .advise("split it, or look the values up in a table")
     })?;
     let mut filled = String::with_capacity(text.len());
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
@@ -126,8 +135,9 @@ fn fill_in(path: &str, text: &str, variable: &impl Fn(&str) -> Option<String>) -
             continue;
         }
         if !here {
-            return Err(Error::config(format!("{}: ${{…}} in a string", at(token.span.start)))
-                .advise("variables of the environment are filled into LOCATION and the values of OPTIONS only"));
+            return Err(Error::config(format!("{}: ${{…}} in a string", at(token.span.start))).advise(
+                "variables of the environment are filled into LOCATION and the values of OPTIONS only",
+            ));
         }
         let value = expand(value, variable).map_err(|problem| {
             Error::config(format!("{}: {problem}", at(token.span.start)))

@@ -21,6 +21,7 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::execution::SessionState;
@@ -32,7 +33,6 @@ use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::common::TableReference;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
@@ -112,12 +112,16 @@ impl JoinView {
     /// Reads the view's plan; `sources` are all Kafka tables of the program.
     pub(crate) fn plan(file: &SqlFile, plan: &LogicalPlan, sources: &[SourceTable]) -> Result<Self> {
         if least_volatility(plan)? != Volatility::Immutable {
-            return Err(refuse(file, "the join view uses a function whose result changes")
-                .advise("use _batch_time in rules and outputs; random() and uuid() are never the same at a replay"));
+            return Err(refuse(file, "the join view uses a function whose result changes").advise(
+                "use _batch_time in rules and outputs; random() and uuid() are never the same at a replay",
+            ));
         }
         let state = confined(Vec::new())?;
         let as_sql = |source| sql_error(file, &source);
-        let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}).map_err(as_sql)?;
+        let analyzed = state
+            .analyzer()
+            .execute_and_check(plan.clone(), state.config_options(), |_, _| {})
+            .map_err(as_sql)?;
         let optimizer = Optimizer::with_rules(vec![
             Arc::new(SimplifyExpressions::new()),
             Arc::new(ExtractEquijoinPredicate::new()),
@@ -134,8 +138,11 @@ impl JoinView {
                 .advise("use INNER, LEFT, RIGHT or FULL JOIN"));
         }
         if let Some(field) = plan.schema().fields().iter().find(|field| field.name().starts_with('_')) {
-            return Err(refuse(file, format!("the view's column \"{}\" begins with an underscore", field.name()))
-                .advise("such names are the engine's; give it another with AS"));
+            return Err(refuse(
+                file,
+                format!("the view's column \"{}\" begins with an underscore", field.name()),
+            )
+            .advise("such names are the engine's; give it another with AS"));
         }
         let inputs = [Input::read(file, &join.left, sources)?, Input::read(file, &join.right, sources)?];
         if join.on.is_empty() {
@@ -174,7 +181,9 @@ impl JoinView {
         let sides = [left?, right?];
 
         let new = |input: &Input<'_>| Expr::Column(Column::new(Some(input.alias.clone()), NEW));
-        let row = |input: &Input<'_>, name: &str| Expr::Column(Column::new(Some(input.alias.clone()), ROW)).alias(name);
+        let row = |input: &Input<'_>, name: &str| {
+            Expr::Column(Column::new(Some(input.alias.clone()), ROW)).alias(name)
+        };
         let scan = |side: Side| inputs[side.index()].scan(&sides[side.index()].slot);
         let either_new = new(&inputs[0]).or(new(&inputs[1]));
         let mut with_rows: Vec<Expr> = select.to_vec();
@@ -319,8 +328,9 @@ impl SidePlan {
         fields.push(Arc::new(Field::new(NEW, DataType::Boolean, false)));
         let slot = Slot::new(Arc::new(Schema::new(fields)));
         let schema = DFSchema::try_from_qualified_schema(input.alias.clone(), &columns)?;
-        let keys: Vec<Arc<dyn PhysicalExpr>> =
-            keys.map(|key| state.create_physical_expr(key.clone(), &schema)).collect::<datafusion::error::Result<_>>()?;
+        let keys: Vec<Arc<dyn PhysicalExpr>> = keys
+            .map(|key| state.create_physical_expr(key.clone(), &schema))
+            .collect::<datafusion::error::Result<_>>()?;
         let sort_fields = keys
             .iter()
             .map(|key| key.data_type(&columns).map(SortField::new))
@@ -368,16 +378,15 @@ impl SidePlan {
             .iter()
             .map(|key| key.evaluate(rows)?.into_array(num_rows))
             .collect::<datafusion::error::Result<Vec<_>>>()?;
-        let admitted = self
-            .admits
-            .as_ref()
-            .map(|admits| admits.evaluate(rows)?.into_array(num_rows))
-            .transpose()?;
+        let admitted =
+            self.admits.as_ref().map(|admits| admits.evaluate(rows)?.into_array(num_rows)).transpose()?;
         let encoded = self.converter.convert_columns(&arrays)?;
         Ok((0..num_rows)
             .map(|row| {
                 let matchable = arrays.iter().all(|array| array.is_valid(row))
-                    && admitted.as_ref().is_none_or(|array| array.is_valid(row) && array.as_boolean().value(row));
+                    && admitted
+                        .as_ref()
+                        .is_none_or(|array| array.is_valid(row) && array.as_boolean().value(row));
                 matchable.then(|| fnv1a(encoded.row(row).as_ref()))
             })
             .collect())
@@ -386,7 +395,9 @@ impl SidePlan {
 
 /// FNV-1a with a final mix; fixed for ever, so that state can be indexed again after a restart.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -419,7 +430,8 @@ impl<'a> Input<'a> {
     }
 
     fn scan(&self, slot: &Slot) -> Result<LogicalPlan> {
-        let mut builder = LogicalPlanBuilder::scan(self.table.clone(), provider_as_source(slot.table()?), None)?;
+        let mut builder =
+            LogicalPlanBuilder::scan(self.table.clone(), provider_as_source(slot.table()?), None)?;
         if self.alias != self.table {
             builder = builder.alias(self.alias.clone())?;
         }
@@ -466,7 +478,9 @@ fn time_range(file: &SqlFile, conjuncts: &[Expr], inputs: &[Input<'_>; 2]) -> Re
     let (mut least, mut greatest): (Option<i128>, Option<i128>) = (None, None);
     for conjunct in conjuncts {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = conjunct else { continue };
-        let (Some(left), Some(right)) = (linear(left, inputs, file)?, linear(right, inputs, file)?) else { continue };
+        let (Some(left), Some(right)) = (linear(left, inputs, file)?, linear(right, inputs, file)?) else {
+            continue;
+        };
         let sum = left.minus(&right);
         // sum is ±(right time − left time) + constant, compared with 0.
         let (op, constant) = match sum.coefficients {
@@ -476,7 +490,8 @@ fn time_range(file: &SqlFile, conjuncts: &[Expr], inputs: &[Input<'_>; 2]) -> Re
         };
         let bound = -constant;
         let mut at_least = |bound: i128| least = Some(least.map_or(bound, |other: i128| other.max(bound)));
-        let mut at_most = |bound: i128| greatest = Some(greatest.map_or(bound, |other: i128| other.min(bound)));
+        let mut at_most =
+            |bound: i128| greatest = Some(greatest.map_or(bound, |other: i128| other.min(bound)));
         match op {
             Operator::GtEq => at_least(bound),
             Operator::Gt => at_least(bound + 1),
@@ -489,12 +504,15 @@ fn time_range(file: &SqlFile, conjuncts: &[Expr], inputs: &[Input<'_>; 2]) -> Re
             _ => {}
         }
     }
-    let time = |input: &Input<'_>| format!("{}.{}", input.alias, input.source.columns.field(input.source.event_time).name());
+    let time = |input: &Input<'_>| {
+        format!("{}.{}", input.alias, input.source.columns.field(input.source.event_time).name())
+    };
     let (left, right) = (time(&inputs[0]), time(&inputs[1]));
     match (least, greatest) {
         (Some(least), Some(greatest)) => {
             let narrow = |bound: i128| {
-                i64::try_from(bound).map_err(|_| refuse(file, "the time range of the join is longer than 290 years"))
+                i64::try_from(bound)
+                    .map_err(|_| refuse(file, "the time range of the join is longer than 290 years"))
             };
             Ok((narrow(least)?, narrow(greatest)?))
         }
@@ -518,7 +536,10 @@ impl Linear {
     fn plus(&self, other: &Self, sign: i32) -> Self {
         let [a, b] = self.coefficients;
         let [c, d] = other.coefficients;
-        Self { coefficients: [a + sign * c, b + sign * d], constant: self.constant + i128::from(sign) * other.constant }
+        Self {
+            coefficients: [a + sign * c, b + sign * d],
+            constant: self.constant + i128::from(sign) * other.constant,
+        }
     }
 
     fn minus(&self, other: &Self) -> Self {
@@ -555,7 +576,8 @@ fn linear(expr: &Expr, inputs: &[Input<'_>; 2], file: &SqlFile) -> Result<Option
 fn interval_nanos(file: &SqlFile, value: &ScalarValue) -> Result<Option<i128>> {
     const DAY: i128 = 86_400_000_000_000;
     let months = || {
-        refuse(file, "the time bound has months or years, whose length varies").advise("write it in days, hours or minutes")
+        refuse(file, "the time bound has months or years, whose length varies")
+            .advise("write it in days, hours or minutes")
     };
     Ok(match value {
         ScalarValue::IntervalMonthDayNano(Some(interval)) => {

@@ -63,7 +63,8 @@ impl Program {
         let statements = Statements::parse(&folder)?;
         let (sources, sinks) = plan_tables(&statements)?;
         let (view, join) = plan_view(&statements, &sources)?;
-        let joined_schema = join.as_ref().map_or_else(|| Arc::clone(&view.schema), |join| Arc::clone(&join.joined_schema));
+        let joined_schema =
+            join.as_ref().map_or_else(|| Arc::clone(&view.schema), |join| Arc::clone(&join.joined_schema));
         let mut rules: Vec<Rule> = Vec::new();
         for located in &statements.rules {
             let rule = Rule::plan(located.file, &located.statement, &view)?;
@@ -72,7 +73,10 @@ impl Program {
                     .advise("a rule is named by its file, whatever the folder: rename one"));
             }
             if join.is_none() && rule.reads_prior_valid {
-                return Err(refuse(located.file, "_prior_valid counts partners, and this program has no join"));
+                return Err(refuse(
+                    located.file,
+                    "_prior_valid counts partners, and this program has no join",
+                ));
             }
             rules.push(rule);
         }
@@ -87,7 +91,9 @@ impl Program {
         }
         if outputs.is_empty() {
             return Err(Error::config(format!("the SQL folder \"{}\" has no output", folder.root.display()))
-                .advise("add CREATE EXTERNAL TABLE <name> STORED AS MONGODB … and INSERT INTO <name> SELECT …"));
+                .advise(
+                    "add CREATE EXTERNAL TABLE <name> STORED AS MONGODB … and INSERT INTO <name> SELECT …",
+                ));
         }
         Ok(Self { sources, join, view, rules, outputs, folder: folder.clone() })
     }
@@ -111,7 +117,11 @@ impl Program {
                 table: source.name.clone(),
                 topic: source.topic.to_string(),
                 columns: columns(&source.columns),
-                primary_key: source.primary_key.iter().map(|&i| source.columns.field(i).name().clone()).collect(),
+                primary_key: source
+                    .primary_key
+                    .iter()
+                    .map(|&i| source.columns.field(i).name().clone())
+                    .collect(),
                 event_time: source.columns.field(source.event_time).name().clone(),
             })
             .collect();
@@ -169,23 +179,45 @@ impl Fingerprint {
         }
         for (old, new) in self.sources.iter().zip(&next.sources) {
             let head = |source: &SourceFingerprint| {
-                (source.table.clone(), source.topic.clone(), source.primary_key.clone(), source.event_time.clone())
+                (
+                    source.table.clone(),
+                    source.topic.clone(),
+                    source.primary_key.clone(),
+                    source.event_time.clone(),
+                )
             };
             if head(old) != head(new) {
                 return changed("table, topic, PRIMARY KEY or watermark column", &head(old), &head(new));
             }
-            if let Some((name, data_type)) = old.columns.iter().find(|(name, data_type)| new.columns.get(*name) != Some(*data_type)) {
-                return changed(&format!("column \"{name}\" of \"{}\"", old.table), data_type, &new.columns.get(name));
+            if let Some((name, data_type)) =
+                old.columns.iter().find(|(name, data_type)| new.columns.get(*name) != Some(*data_type))
+            {
+                return changed(
+                    &format!("column \"{name}\" of \"{}\"", old.table),
+                    data_type,
+                    &new.columns.get(name),
+                );
             }
-            let added = new.columns.iter().find(|(name, data_type)| !old.columns.contains_key(*name) && data_type.contains("NOT NULL"));
+            let added = new
+                .columns
+                .iter()
+                .find(|(name, data_type)| !old.columns.contains_key(*name) && data_type.contains("NOT NULL"));
             if let Some((name, _)) = added {
-                return Err(format!("the new column \"{name}\" of \"{}\" is NOT NULL, and rows in state have none", old.table));
+                return Err(format!(
+                    "the new column \"{name}\" of \"{}\" is NOT NULL, and rows in state have none",
+                    old.table
+                ));
             }
         }
         for ((old, new), source) in self.state.iter().zip(&next.state).zip(&self.sources) {
-            let lost = new.keys().find(|name| !old.contains_key(*name) && (name.starts_with('_') || source.columns.contains_key(*name)));
+            let lost = new.keys().find(|name| {
+                !old.contains_key(*name) && (name.starts_with('_') || source.columns.contains_key(*name))
+            });
             if let Some(name) = lost {
-                return Err(format!("the view uses column \"{name}\" of \"{}\", which rows in state were stored without", source.table));
+                return Err(format!(
+                    "the view uses column \"{name}\" of \"{}\", which rows in state were stored without",
+                    source.table
+                ));
             }
         }
         Ok(())
@@ -193,13 +225,16 @@ impl Fingerprint {
 }
 
 /// The sources, and the statements of the sinks.
-fn plan_tables<'a>(statements: &Statements<'a>) -> Result<(Vec<SourceTable>, Vec<Located<'a, CreateExternalTable>>)> {
+fn plan_tables<'a>(
+    statements: &Statements<'a>,
+) -> Result<(Vec<SourceTable>, Vec<Located<'a, CreateExternalTable>>)> {
     let state = session::confined(Vec::new())?;
     let mut targets = Vec::new();
     for insert in &statements.outputs {
         targets.push(insert_target(insert.file, &insert.statement)?);
     }
-    let (mut sources, mut sinks, mut names): (Vec<SourceTable>, _, Vec<String>) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sources, mut sinks, mut names): (Vec<SourceTable>, _, Vec<String>) =
+        (Vec::new(), Vec::new(), Vec::new());
     for located in &statements.tables {
         let (file, table) = (located.file, &located.statement);
         let name = plain_name(file, &table.name)?;
@@ -215,8 +250,13 @@ fn plan_tables<'a>(statements: &Statements<'a>) -> Result<(Vec<SourceTable>, Vec
                     .advise(format!("add INSERT INTO {name} SELECT …, or remove the table")));
             }
             other => {
-                return Err(refuse(file, format!("\"{name}\" is a reference table STORED AS {other}, which this version can't read"))
-                    .advise("write the values into the rule for now: … IN ('a', 'b')"));
+                return Err(refuse(
+                    file,
+                    format!(
+                        "\"{name}\" is a reference table STORED AS {other}, which this version can't read"
+                    ),
+                )
+                .advise("write the values into the rule for now: … IN ('a', 'b')"));
             }
         }
     }
@@ -226,9 +266,7 @@ fn plan_tables<'a>(statements: &Statements<'a>) -> Result<(Vec<SourceTable>, Vec
 /// The view that rules and outputs read, and the join behind it.
 fn plan_view(statements: &Statements<'_>, sources: &[SourceTable]) -> Result<(ViewTable, Option<JoinView>)> {
     match (statements.views.as_slice(), sources) {
-        ([], [source]) => {
-            Ok((ViewTable { name: source.name.clone(), schema: source.sql_schema() }, None))
-        }
+        ([], [source]) => Ok((ViewTable { name: source.name.clone(), schema: source.sql_schema() }, None)),
         ([view], [_, _]) => {
             let file = view.file;
             let name = plain_name(file, &view.statement.name)?;
@@ -241,7 +279,9 @@ fn plan_view(statements: &Statements<'_>, sources: &[SourceTable]) -> Result<(Vi
             sources.len(),
             views.len()
         ))
-        .advise("a program has two Kafka tables and one view that joins them, or one Kafka table and no view")),
+        .advise(
+            "a program has two Kafka tables and one view that joins them, or one Kafka table and no view",
+        )),
     }
 }
 
@@ -254,7 +294,8 @@ fn plan_create_view(view: &Located<'_, CreateView>, sources: &[SourceTable]) -> 
         .collect();
     let state = session::confined(tables)?;
     let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
-    let plan = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|e| sql_error(view.file, &e))?;
+    let plan = futures::executor::block_on(state.statement_to_plan(statement))
+        .map_err(|e| sql_error(view.file, &e))?;
     match plan {
         LogicalPlan::Ddl(DdlStatement::CreateView(create)) => Ok(create.input.as_ref().clone()),
         _ => Err(Error::internal("CREATE VIEW was planned as something else")),

@@ -86,13 +86,18 @@ impl Output {
             }
         }
         let sink = sink.ok_or_else(|| {
-            refuse(file, format!("\"{name}\" is no sink table"))
-                .advise(format!("add CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 'database.collection'"))
+            refuse(file, format!("\"{name}\" is no sink table")).advise(format!(
+                "add CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 'database.collection'"
+            ))
         })?;
         let (target, id_names) = read_target(sink.file, &name, &sink.statement)?;
-        let query = insert.statement.source.clone().ok_or_else(|| refuse(file, "the INSERT has no SELECT"))?;
+        let query =
+            insert.statement.source.clone().ok_or_else(|| refuse(file, "the INSERT has no SELECT"))?;
         if query.to_string().contains("TABLESAMPLE") {
-            return Err(refuse(file, "an output has no TABLESAMPLE: it would break the law that streaming equals batch"));
+            return Err(refuse(
+                file,
+                "an output has no TABLESAMPLE: it would break the law that streaming equals batch",
+            ));
         }
         let tables: Vec<(String, Arc<dyn datafusion::catalog::TableProvider>)> = vec![
             (view.name.clone(), Arc::new(EmptyTable::new(view.output_schema()))),
@@ -100,7 +105,8 @@ impl Output {
         ];
         let state = confined(tables)?;
         let statement = DfStatement::Statement(Box::new(Statement::Query(query)));
-        let plan = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|e| sql_error(file, &e))?;
+        let plan = futures::executor::block_on(state.statement_to_plan(statement))
+            .map_err(|e| sql_error(file, &e))?;
         if least_volatility(&plan)? == Volatility::Volatile {
             return Err(refuse(file, "the output uses a function that is never the same at a replay")
                 .advise("leave out random() and uuid(); now() is the batch time"));
@@ -111,7 +117,8 @@ impl Output {
             .iter()
             .map(|name| {
                 schema.index_of(name).map_err(|_| {
-                    let fields: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                    let fields: Vec<&str> =
+                        schema.fields().iter().map(|field| field.name().as_str()).collect();
                     refuse(sink.file, format!("the id '{name}' is no field of the output"))
                         .advise(format!("its fields are {}", fields.join(", ")))
                 })
@@ -143,7 +150,8 @@ impl Output {
         let order = arrow::compute::sort_to_indices(selected.column(num_columns), None, None)?;
         let selected = arrow::compute::take_record_batch(&selected, &order)?;
         let ids = selected.column(num_columns).as_primitive::<UInt32Type>().clone();
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), selected.columns()[..num_columns].to_vec())?;
+        let rows =
+            RecordBatch::try_new(Arc::clone(&self.schema), selected.columns()[..num_columns].to_vec())?;
         Ok((rows, ids))
     }
 }
@@ -153,25 +161,42 @@ fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result
         return Err(refuse(file, format!("the sink table \"{name}\" declares columns"))
             .advise("leave them out: the fields of the documents are those of the SELECT"));
     }
-    if sink.unbounded || sink.if_not_exists || sink.or_replace || sink.temporary || sink.locations.len() != 1 {
-        return Err(refuse(file, format!("the sink table \"{name}\" has a clause that means nothing for a sink"))
-            .advise("write CREATE EXTERNAL TABLE … STORED AS … LOCATION '…'"));
+    if sink.unbounded || sink.if_not_exists || sink.or_replace || sink.temporary || sink.locations.len() != 1
+    {
+        return Err(refuse(
+            file,
+            format!("the sink table \"{name}\" has a clause that means nothing for a sink"),
+        )
+        .advise("write CREATE EXTERNAL TABLE … STORED AS … LOCATION '…'"));
     }
     let location = sink.locations[0].clone();
     let known: &[&str] = if sink.file_type == "MONGODB" { &["id", "shared"] } else { &["id"] };
     let options = Options::read(file, name, &sink.options, known)?;
-    let ids = options.text("id").map(|ids| ids.split(',').map(|id| id.trim().to_owned()).collect()).unwrap_or_default();
+    let ids = options
+        .text("id")
+        .map(|ids| ids.split(',').map(|id| id.trim().to_owned()).collect())
+        .unwrap_or_default();
     let target = match sink.file_type.as_str() {
         "MONGODB" => {
             let shared = match options.text("shared") {
                 None | Some("false") => false,
                 Some("true") => true,
-                Some(other) => return Err(refuse(file, format!("'shared' '{other}' is neither 'true' nor 'false'"))),
+                Some(other) => {
+                    return Err(refuse(file, format!("'shared' '{other}' is neither 'true' nor 'false'")));
+                }
             };
-            let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            let plain = |part: &str| {
+                !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            };
             match location.split_once('.') {
-                Some((database, collection)) if plain(database) && plain(collection) && !collection.starts_with("system.") => {
-                    SinkTarget::MongoDb { database: database.to_owned(), collection: collection.to_owned(), shared }
+                Some((database, collection))
+                    if plain(database) && plain(collection) && !collection.starts_with("system.") =>
+                {
+                    SinkTarget::MongoDb {
+                        database: database.to_owned(),
+                        collection: collection.to_owned(),
+                        shared,
+                    }
                 }
                 _ => {
                     return Err(refuse(file, format!("\"{location}\" is no place for documents"))
@@ -217,7 +242,10 @@ fn document_schema(file: &SqlFile, insert: &Insert, plan: &LogicalPlan) -> Resul
     let fields = plan.schema().fields();
     let names = insert.columns.iter().map(|name| plain_name(file, name)).collect::<Result<Vec<_>>>()?;
     if !names.is_empty() && names.len() != fields.len() {
-        return Err(refuse(file, format!("the INSERT names {} columns and selects {}", names.len(), fields.len())));
+        return Err(refuse(
+            file,
+            format!("the INSERT names {} columns and selects {}", names.len(), fields.len()),
+        ));
     }
     let mut seen = BTreeSet::new();
     let fields: Vec<Field> = fields
@@ -226,7 +254,9 @@ fn document_schema(file: &SqlFile, insert: &Insert, plan: &LogicalPlan) -> Resul
         .map(|(index, field)| {
             let name = names.get(index).unwrap_or(field.name());
             if !seen.insert(name.clone()) {
-                return Err(refuse(file, format!("the field \"{name}\" is there twice")).advise("rename one with AS"));
+                return Err(
+                    refuse(file, format!("the field \"{name}\" is there twice")).advise("rename one with AS")
+                );
             }
             if name.is_empty() || name == "_id" || name.contains(['.', '$', '\0']) {
                 return Err(refuse(file, format!("\"{name}\" can't be a field of a document"))
@@ -235,8 +265,11 @@ fn document_schema(file: &SqlFile, insert: &Insert, plan: &LogicalPlan) -> Resul
             if let arrow::datatypes::DataType::Decimal128(precision, _) = field.data_type()
                 && *precision > 34
             {
-                return Err(refuse(file, format!("\"{name}\" has {precision} digits, MongoDB's Decimal128 holds 34"))
-                    .advise("CAST it to DECIMAL(34, …)"));
+                return Err(refuse(
+                    file,
+                    format!("\"{name}\" has {precision} digits, MongoDB's Decimal128 holds 34"),
+                )
+                .advise("CAST it to DECIMAL(34, …)"));
             }
             Ok(field.as_ref().clone().with_name(name))
         })
@@ -246,7 +279,13 @@ fn document_schema(file: &SqlFile, insert: &Insert, plan: &LogicalPlan) -> Resul
 
 /// An id that can be NULL is refused, unless WHERE excludes it: `_valid` is never TRUE or FALSE
 /// without both rows, so there the columns are as the inner join declares them.
-fn refuse_null_ids(file: &SqlFile, plan: &LogicalPlan, id: &[usize], schema: &Schema, joined: &SchemaRef) -> Result<()> {
+fn refuse_null_ids(
+    file: &SqlFile,
+    plan: &LogicalPlan,
+    id: &[usize],
+    schema: &Schema,
+    joined: &SchemaRef,
+) -> Result<()> {
     let mut present = BTreeSet::new();
     let mut joined_only = false;
     plan.apply(|node| {
@@ -280,7 +319,9 @@ fn refuse_null_ids(file: &SqlFile, plan: &LogicalPlan, id: &[usize], schema: &Sc
             },
             _ => None,
         };
-        let declared = column.and_then(|name| joined.field_with_name(name).ok()).is_some_and(|field| !field.is_nullable());
+        let declared = column
+            .and_then(|name| joined.field_with_name(name).ok())
+            .is_some_and(|field| !field.is_nullable());
         let excluded = column.is_some_and(|name| present.contains(name)) || (joined_only && declared);
         if schema.field(index).is_nullable() && !excluded {
             let name = schema.field(index).name();

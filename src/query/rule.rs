@@ -61,11 +61,13 @@ pub struct Rule {
 
 impl Rule {
     pub(crate) fn plan(file: &SqlFile, query: &Query, view: &ViewTable) -> Result<Self> {
-        let stem = file.path.rsplit('/').next().and_then(|name| name.strip_suffix(".sql")).unwrap_or(&file.path);
+        let stem =
+            file.path.rsplit('/').next().and_then(|name| name.strip_suffix(".sql")).unwrap_or(&file.path);
         check_shape(file, query)?;
         let state = confined(vec![(view.name.clone(), view.rule_table()?)])?;
         let statement = DfStatement::Statement(Box::new(Statement::Query(Box::new(query.clone()))));
-        let plan = futures::executor::block_on(state.statement_to_plan(statement)).map_err(|e| sql_error(file, &e))?;
+        let plan = futures::executor::block_on(state.statement_to_plan(statement))
+            .map_err(|e| sql_error(file, &e))?;
         if least_volatility(&plan)? == Volatility::Volatile {
             return Err(refuse(file, "the rule uses a function that is never the same at a replay")
                 .advise("leave out random() and uuid(); now() is the batch time"));
@@ -83,7 +85,12 @@ impl Rule {
     /// The violations among `rows` (of the rule table, `_row` last) by the value of `_row`.
     ///
     /// A row at which the rule fails to compute violates it, with the error as detail.
-    pub(crate) async fn violations(&self, index: usize, rows: &RecordBatch, now_ms: i64) -> Result<Vec<(u32, Violation)>> {
+    pub(crate) async fn violations(
+        &self,
+        index: usize,
+        rows: &RecordBatch,
+        now_ms: i64,
+    ) -> Result<Vec<(u32, Violation)>> {
         let mut found = Vec::new();
         let mut todo = vec![rows.clone()];
         while let Some(rows) = todo.pop() {
@@ -112,9 +119,18 @@ impl Rule {
         Ok(found)
     }
 
-    fn read(&self, index: usize, rows: &RecordBatch, verdicts: &RecordBatch, found: &mut Vec<(u32, Violation)>) -> Result<()> {
+    fn read(
+        &self,
+        index: usize,
+        rows: &RecordBatch,
+        verdicts: &RecordBatch,
+        found: &mut Vec<(u32, Violation)>,
+    ) -> Result<()> {
         if verdicts.num_rows() != rows.num_rows() {
-            return Err(Error::internal(format!("rule \"{}\" gave no verdict, or two, for a row", self.name)));
+            return Err(Error::internal(format!(
+                "rule \"{}\" gave no verdict, or two, for a row",
+                self.name
+            )));
         }
         let holds = verdicts.column(0).as_boolean();
         let text = |present: bool, name: &str| -> Result<Option<ArrayRef>> {
@@ -123,7 +139,10 @@ impl Rule {
         };
         let (detail, severity) = (text(self.has_detail, "detail")?, text(self.has_severity, "severity")?);
         let value = |array: &Option<ArrayRef>, row: usize| {
-            array.as_ref().filter(|array| array.is_valid(row)).map(|array| array.as_string::<i32>().value(row).to_owned())
+            array
+                .as_ref()
+                .filter(|array| array.is_valid(row))
+                .map(|array| array.as_string::<i32>().value(row).to_owned())
         };
         let ids = row_ids(verdicts);
         for row in (0..verdicts.num_rows()).filter(|&row| holds.is_null(row) || !holds.value(row)) {
@@ -144,7 +163,9 @@ fn row_ids(rows: &RecordBatch) -> &UInt32Array {
 /// The text of an error that comes from the data; lack of memory and bugs stop the batch instead.
 fn data_error(error: &DataFusionError) -> Result<String> {
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) | DataFusionError::Internal(_) | DataFusionError::IoError(_) => {
+        DataFusionError::ResourcesExhausted(_)
+        | DataFusionError::Internal(_)
+        | DataFusionError::IoError(_) => {
             Err(Error::internal("a rule could not run").because(error.strip_backtrace()))
         }
         DataFusionError::ArrowError(error, _) => Ok(error.to_string()),
@@ -170,8 +191,10 @@ fn check_shape(file: &SqlFile, query: &Query) -> Result<()> {
         (select.from.iter().any(|from| from.relation.to_string().contains("TABLESAMPLE")), "TABLESAMPLE"),
     ];
     match clauses.iter().find(|(present, _)| *present) {
-        Some((_, clause)) => Err(refuse(file, format!("a rule has no {clause}: every joined row gets a verdict"))
-            .advise("put the condition into the SELECT: a row where it is not TRUE violates the rule")),
+        Some((_, clause)) => {
+            Err(refuse(file, format!("a rule has no {clause}: every joined row gets a verdict"))
+                .advise("put the condition into the SELECT: a row where it is not TRUE violates the rule"))
+        }
         None => Ok(()),
     }
 }
@@ -203,20 +226,30 @@ fn check_columns(file: &SqlFile, plan: &LogicalPlan) -> Result<RuleColumns> {
     if fields[0].data_type() != &DataType::Boolean {
         return Err(refuse(
             file,
-            format!("the first column \"{}\" is {}, not a boolean", fields[0].name(), crate::decode::type_name(fields[0].data_type())),
+            format!(
+                "the first column \"{}\" is {}, not a boolean",
+                fields[0].name(),
+                crate::decode::type_name(fields[0].data_type())
+            ),
         )
         .advise("select a condition first: TRUE holds, FALSE and NULL violate"));
     }
     for field in fields.iter().skip(1) {
-        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null);
+        let is_text = matches!(
+            field.data_type(),
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null
+        );
         if !["detail", "severity"].contains(&field.name().as_str()) || !is_text {
-            return Err(refuse(file, format!("a rule has no column \"{}\"", field.name()))
-                .advise("beside the condition a rule may have detail and severity ('reject' or 'warn'), both text"));
+            return Err(refuse(file, format!("a rule has no column \"{}\"", field.name())).advise(
+                "beside the condition a rule may have detail and severity ('reject' or 'warn'), both text",
+            ));
         }
     }
     let severities = severity_literals(plan);
     if let Some(other) = severities.iter().find(|text| !["reject", "warn"].contains(&text.as_str())) {
-        return Err(refuse(file, format!("the severity '{other}' is unknown")).advise("use 'reject' or 'warn'"));
+        return Err(
+            refuse(file, format!("the severity '{other}' is unknown")).advise("use 'reject' or 'warn'")
+        );
     }
     let has = |name: &str| fields.iter().any(|field| field.name() == name);
     Ok(RuleColumns { has_detail: has("detail"), has_severity: has("severity") })

@@ -128,7 +128,8 @@ impl Prepared {
             Some(plan) => reset_plan_states(Arc::clone(plan))?,
             None => {
                 let mut state = self.state.clone();
-                state.execution_props_mut().query_execution_start_time = DateTime::from_timestamp_millis(now_ms);
+                state.execution_props_mut().query_execution_start_time =
+                    DateTime::from_timestamp_millis(now_ms);
                 physical_plan(&state, &self.logical)?
             }
         };

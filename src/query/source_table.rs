@@ -17,7 +17,8 @@ use crate::query::statement::{refuse, sql_error};
 use crate::watermark::WatermarkPolicy;
 
 /// Columns that every source has beside the declared ones; a view may select them.
-pub(crate) const SOURCE_COLUMNS: [&str; 6] = ["_topic", "_partition", "_offset", "_timestamp", "_key", "_headers"];
+pub(crate) const SOURCE_COLUMNS: [&str; 6] =
+    ["_topic", "_partition", "_offset", "_timestamp", "_key", "_headers"];
 
 /// A table `STORED AS KAFKA`.
 #[derive(Clone, Debug)]
@@ -41,7 +42,11 @@ pub struct SourceTable {
 }
 
 impl SourceTable {
-    pub(crate) fn plan(file: &SqlFile, statement: &CreateExternalTable, state: &SessionState) -> Result<Self> {
+    pub(crate) fn plan(
+        file: &SqlFile,
+        statement: &CreateExternalTable,
+        state: &SessionState,
+    ) -> Result<Self> {
         refuse_unsupported(file, statement)?;
         let name = statement.name.to_string();
         let plan = futures::executor::block_on(
@@ -79,27 +84,43 @@ impl SourceTable {
             file,
             &name,
             &statement.options,
-            &["watermark.column", "watermark.delay", "watermark.idle_timeout", "watermark.max_ahead", "max.record.bytes"],
+            &[
+                "watermark.column",
+                "watermark.delay",
+                "watermark.idle_timeout",
+                "watermark.max_ahead",
+                "max.record.bytes",
+            ],
         )?;
         let Some(column) = options.text("watermark.column") else {
-            return Err(refuse(file, format!("table \"{name}\" has no 'watermark.column'"))
-                .advise("add OPTIONS ('watermark.column' '<its event time>', 'watermark.delay' '10 minutes')"));
+            return Err(refuse(file, format!("table \"{name}\" has no 'watermark.column'")).advise(
+                "add OPTIONS ('watermark.column' '<its event time>', 'watermark.delay' '10 minutes')",
+            ));
         };
         let event_time = fields.iter().position(|field| field.name() == column).ok_or_else(|| {
             let names: Vec<String> = (0..fields.len()).map(name_of).collect();
             refuse(file, format!("the watermark column \"{column}\" is no column of \"{name}\""))
                 .advise(format!("its columns are {}", names.join(", ")))
         })?;
-        if !matches!(fields[event_time].data_type(), DataType::Timestamp(_, _)) || fields[event_time].is_nullable() {
-            return Err(refuse(file, format!("the watermark column \"{column}\" must be TIMESTAMP NOT NULL")));
+        if !matches!(fields[event_time].data_type(), DataType::Timestamp(_, _))
+            || fields[event_time].is_nullable()
+        {
+            return Err(refuse(
+                file,
+                format!("the watermark column \"{column}\" must be TIMESTAMP NOT NULL"),
+            ));
         }
         let columns: SchemaRef = Arc::new(Schema::new(fields));
         let max_record_bytes = options.number("max.record.bytes", 1024 * 1024)?;
         Decoder::try_new(Arc::clone(&columns), Some(event_time), max_record_bytes)
             .map_err(|error| refuse(file, error))?;
         let topic = statement.locations[0].clone();
-        if topic.is_empty() || topic.len() > 249 || !topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-            return Err(refuse(file, format!("\"{topic}\" is no name of a topic")).advise("use letters, digits, '.', '_' and '-'"));
+        if topic.is_empty()
+            || topic.len() > 249
+            || !topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        {
+            return Err(refuse(file, format!("\"{topic}\" is no name of a topic"))
+                .advise("use letters, digits, '.', '_' and '-'"));
         }
         Ok(Self {
             name,
@@ -157,19 +178,30 @@ fn refuse_unsupported(file: &SqlFile, statement: &CreateExternalTable) -> Result
             .advise("a Kafka table reads one topic"));
     }
     if statement.if_not_exists || statement.or_replace || statement.temporary {
-        return Err(refuse(file, "IF NOT EXISTS, OR REPLACE and TEMPORARY mean nothing here").advise("leave them out"));
+        return Err(refuse(file, "IF NOT EXISTS, OR REPLACE and TEMPORARY mean nothing here")
+            .advise("leave them out"));
     }
     if !statement.table_partition_cols.is_empty() || !statement.order_exprs.is_empty() {
-        return Err(refuse(file, "PARTITIONED BY and WITH ORDER mean nothing for a topic").advise("leave them out"));
+        return Err(
+            refuse(file, "PARTITIONED BY and WITH ORDER mean nothing for a topic").advise("leave them out")
+        );
     }
     for column in &statement.columns {
         for option in &column.options {
-            if !matches!(option.option, ColumnOption::NotNull | ColumnOption::Null | ColumnOption::PrimaryKey(_)) {
-                return Err(refuse(file, format!("column \"{}\": \"{}\" is not supported", column.name, option.option)));
+            if !matches!(
+                option.option,
+                ColumnOption::NotNull | ColumnOption::Null | ColumnOption::PrimaryKey(_)
+            ) {
+                return Err(refuse(
+                    file,
+                    format!("column \"{}\": \"{}\" is not supported", column.name, option.option),
+                ));
             }
         }
     }
-    if let Some(constraint) = statement.constraints.iter().find(|c| !matches!(c, TableConstraint::PrimaryKey(_))) {
+    if let Some(constraint) =
+        statement.constraints.iter().find(|c| !matches!(c, TableConstraint::PrimaryKey(_)))
+    {
         return Err(refuse(file, format!("\"{constraint}\" is not supported")).advise("only PRIMARY KEY is"));
     }
     Ok(())
@@ -187,7 +219,12 @@ pub(crate) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    pub(crate) fn read(file: &'a SqlFile, table: &str, options: &[(String, Value)], known: &[&str]) -> Result<Self> {
+    pub(crate) fn read(
+        file: &'a SqlFile,
+        table: &str,
+        options: &[(String, Value)],
+        known: &[&str],
+    ) -> Result<Self> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (key, value) in options {
             let key = key.to_lowercase();
@@ -214,7 +251,8 @@ impl<'a> Options<'a> {
     fn duration(&self, key: &str, default: Duration) -> Result<Duration> {
         self.text(key).map_or(Ok(default), |text| {
             humantime::parse_duration(text).map_err(|error| {
-                refuse(self.file, format!("'{key}' '{text}' is no duration: {error}")).advise("write '10 minutes' or '30s'")
+                refuse(self.file, format!("'{key}' '{text}' is no duration: {error}"))
+                    .advise("write '10 minutes' or '30s'")
             })
         })
     }

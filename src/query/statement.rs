@@ -52,11 +52,13 @@ impl<'a> Statements<'a> {
                 Statement::Insert(statement) => self.outputs.push(Located { file, statement }),
                 Statement::Query(statement) => {
                     if count > 1 {
-                        return Err(refuse(file, "a rule is the only statement of its file")
-                            .advise("put each SELECT into a file of its own; the file's name is the rule's name"));
+                        return Err(refuse(file, "a rule is the only statement of its file").advise(
+                            "put each SELECT into a file of its own; the file's name is the rule's name",
+                        ));
                     }
                     if !matches!(*statement.body, SetExpr::Select(_)) {
-                        return Err(refuse(file, "a rule is one plain SELECT").advise("write SELECT … AS holds FROM the view"));
+                        return Err(refuse(file, "a rule is one plain SELECT")
+                            .advise("write SELECT … AS holds FROM the view"));
                     }
                     self.rules.push(Located { file, statement: *statement });
                 }
@@ -81,7 +83,10 @@ pub(crate) fn plain_name(file: &SqlFile, name: &ObjectName) -> Result<String> {
             Some(_) => ident.value.clone(),
             None => ident.value.to_lowercase(),
         }),
-        _ => Err(refuse(file, format!("\"{name}\" is not a plain name")).advise("leave out catalog and schema")),
+        _ => {
+            Err(refuse(file, format!("\"{name}\" is not a plain name"))
+                .advise("leave out catalog and schema"))
+        }
     }
 }
 
@@ -89,7 +94,9 @@ pub(crate) fn plain_name(file: &SqlFile, name: &ObjectName) -> Result<String> {
 pub(crate) fn insert_target(file: &SqlFile, insert: &Insert) -> Result<String> {
     match &insert.table {
         TableObject::TableName(name) => plain_name(file, name),
-        other => Err(refuse(file, format!("INSERT INTO \"{other}\" is not supported")).advise("name a sink table")),
+        other => {
+            Err(refuse(file, format!("INSERT INTO \"{other}\" is not supported")).advise("name a sink table"))
+        }
     }
 }
 
@@ -102,10 +109,16 @@ pub(crate) fn refuse(file: &SqlFile, message: impl std::fmt::Display) -> Error {
 pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
     let root = error.find_root();
     let mut message = root.strip_backtrace();
-    for prefix in ["Error during planning: ", "SQL error: ", "Schema error: ", "This feature is not implemented: "] {
+    for prefix in
+        ["Error during planning: ", "SQL error: ", "Schema error: ", "This feature is not implemented: "]
+    {
         message = message.strip_prefix(prefix).map(str::to_owned).unwrap_or(message);
     }
-    message = message.replace("ParserError(\"", "").replace("TokenizerError(\"", "").trim_end_matches("\")").to_owned();
+    message = message
+        .replace("ParserError(\"", "")
+        .replace("TokenizerError(\"", "")
+        .trim_end_matches("\")")
+        .to_owned();
     let mut helps = Vec::new();
     let mut place = place_in(&message);
     if let Some(diagnostic) = error.diagnostic() {

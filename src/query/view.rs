@@ -128,14 +128,21 @@ impl<'a> RowIdScan<'a> {
 
     /// `plan` may have projections, filters and aliases over one scan.
     pub(crate) fn rewrite(&self, plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
-        let source = provider_as_source(self.slot.table().map_err(|e| datafusion::error::DataFusionError::Plan(e.to_string()))?);
+        let source = provider_as_source(
+            self.slot.table().map_err(|e| datafusion::error::DataFusionError::Plan(e.to_string()))?,
+        );
         plan.transform_up(|node| {
             Ok(Transformed::yes(match node {
                 LogicalPlan::TableScan(scan) => {
                     LogicalPlanBuilder::scan(scan.table_name, Arc::clone(&source), None)?.build()?
                 }
                 LogicalPlan::Projection(projection) => {
-                    let row = projection.input.schema().columns().into_iter().find(|column: &Column| column.name == ROW);
+                    let row = projection
+                        .input
+                        .schema()
+                        .columns()
+                        .into_iter()
+                        .find(|column: &Column| column.name == ROW);
                     let mut exprs = projection.expr;
                     exprs.extend(row.map(Expr::Column));
                     LogicalPlanBuilder::from(projection.input).project(exprs)?.build()?

@@ -37,7 +37,9 @@ impl FileSink {
     fn folder(&self, output: &Output) -> PathBuf {
         match (&self.all_under, &output.target) {
             (Some(folder), _) => folder.join(&output.name),
-            (None, SinkTarget::Json { folder } | SinkTarget::Parquet { folder }) => self.sql_folder.join(folder),
+            (None, SinkTarget::Json { folder } | SinkTarget::Parquet { folder }) => {
+                self.sql_folder.join(folder)
+            }
             (None, SinkTarget::MongoDb { .. }) => self.sql_folder.join(&output.name),
         }
     }
@@ -46,7 +48,9 @@ impl FileSink {
 #[async_trait]
 impl Sink for FileSink {
     async fn open(&self, outputs: &[Output], _query_id: &str) -> Result<()> {
-        let to_files = |output: &&Output| self.all_under.is_some() || !matches!(output.target, SinkTarget::MongoDb { .. });
+        let to_files = |output: &&Output| {
+            self.all_under.is_some() || !matches!(output.target, SinkTarget::MongoDb { .. })
+        };
         outputs.iter().filter(to_files).try_for_each(|output| make_folder(&self.folder(output)))
     }
 
@@ -56,13 +60,15 @@ impl Sink for FileSink {
 
     async fn write(&self, output: &Output, batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>> {
         let parquet = self.all_under.is_none() && matches!(output.target, SinkTarget::Parquet { .. });
-        let (extension, bytes) = if parquet { ("parquet", parquet_bytes(rows)?) } else { ("jsonl", json_bytes(rows)?) };
+        let (extension, bytes) =
+            if parquet { ("parquet", parquet_bytes(rows)?) } else { ("jsonl", json_bytes(rows)?) };
         let folder = self.folder(output);
         let path = folder.join(format!("{batch}.{extension}"));
         let temporary = path.with_extension("tmp");
         write_synced(&temporary, &bytes)?;
-        std::fs::rename(&temporary, &path)
-            .map_err(|source| Error::internal(format!("could not rename to \"{}\"", path.display())).because(source))?;
+        std::fs::rename(&temporary, &path).map_err(|source| {
+            Error::internal(format!("could not rename to \"{}\"", path.display())).because(source)
+        })?;
         sync_folder(&folder)?;
         Ok(Vec::new())
     }

@@ -5,9 +5,9 @@
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -84,10 +84,14 @@ fn write_value(array: &dyn Array, row: usize, text: &mut String) -> Result<()> {
         DataType::UInt16 => put(&array.as_primitive::<UInt16Type>().value(row)),
         DataType::UInt32 => put(&array.as_primitive::<UInt32Type>().value(row)),
         DataType::UInt64 => put(&array.as_primitive::<UInt64Type>().value(row)),
-        DataType::Float32 => put(&serde_json::Value::from(f64::from(array.as_primitive::<Float32Type>().value(row)))),
+        DataType::Float32 => {
+            put(&serde_json::Value::from(f64::from(array.as_primitive::<Float32Type>().value(row))))
+        }
         DataType::Float64 => put(&serde_json::Value::from(array.as_primitive::<Float64Type>().value(row))),
         DataType::Decimal128(_, _) => put(&array.as_primitive::<Decimal128Type>().value_as_string(row)),
-        DataType::Date32 => put(&format!("\"{}\"", array.as_primitive::<Date32Type>().value_as_date(row).unwrap_or_default())),
+        DataType::Date32 => {
+            put(&format!("\"{}\"", array.as_primitive::<Date32Type>().value_as_date(row).unwrap_or_default()))
+        }
         DataType::Timestamp(_, _) => put(&format!("\"{}\"", rfc3339(timestamp_nanos(array, row)))),
         DataType::Utf8 => write_string(array.as_string::<i32>().value(row), text),
         DataType::LargeUtf8 => write_string(array.as_string::<i64>().value(row), text),
@@ -118,13 +122,16 @@ fn write_value(array: &dyn Array, row: usize, text: &mut String) -> Result<()> {
 
 /// No sink can store this type.
 pub(super) fn unsupported(data_type: &DataType) -> Error {
-    Error::config(format!("a document can't hold a value of type {data_type}")).advise("CAST it in the output's SELECT")
+    Error::config(format!("a document can't hold a value of type {data_type}"))
+        .advise("CAST it in the output's SELECT")
 }
 
 /// The time in nanoseconds, whatever its unit.
 pub(super) fn timestamp_nanos(array: &dyn Array, row: usize) -> i64 {
     match array.data_type() {
-        DataType::Timestamp(TimeUnit::Second, _) => array.as_primitive::<TimestampSecondType>().value(row).saturating_mul(1_000_000_000),
+        DataType::Timestamp(TimeUnit::Second, _) => {
+            array.as_primitive::<TimestampSecondType>().value(row).saturating_mul(1_000_000_000)
+        }
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
             array.as_primitive::<TimestampMillisecondType>().value(row).saturating_mul(1_000_000)
         }

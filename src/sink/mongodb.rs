@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use async_trait::async_trait;
 use bson::raw::{CString, RawArrayBuf, RawBson, RawDocumentBuf};
-use futures::future::BoxFuture;
 use bson::{Bson, DateTime, Decimal128, Document, doc};
+use futures::future::BoxFuture;
 use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind};
 use mongodb::options::{ClientOptions, CollectionOptions, ReturnDocument, WriteConcern};
 use mongodb::{Client, Collection};
@@ -116,7 +116,10 @@ impl MongoDbSink {
             }
         }
         let entry = ledger
-            .find_one_and_update(doc! { "_id": collection }, doc! { "$set": { "query": query_id }, "$inc": { "epoch": 1_i64 } })
+            .find_one_and_update(
+                doc! { "_id": collection },
+                doc! { "$set": { "query": query_id }, "$inc": { "epoch": 1_i64 } },
+            )
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await
@@ -129,7 +132,8 @@ impl MongoDbSink {
     /// What a driver error asks for; the hosts are named, never the URI.
     fn failed(&self, action: &str, name: &str, error: &MongoError) -> Error {
         let place = format!("could not {action} \"{name}\" in MongoDB at \"{}\"", self.hosts);
-        let refused = |kind, advice: &str| Error::new(kind, place.clone()).because(error.to_string()).advise(advice);
+        let refused =
+            |kind, advice: &str| Error::new(kind, place.clone()).because(error.to_string()).advise(advice);
         match error.kind.as_ref() {
             MongoErrorKind::Authentication { .. } => {
                 refused(ErrorKind::Sink, "check user, password and authSource of the MongoDB URI")
@@ -140,7 +144,9 @@ impl MongoDbSink {
             MongoErrorKind::Command(command) if command.code == 13 => {
                 refused(ErrorKind::Sink, "grant the user readWrite on the database")
             }
-            MongoErrorKind::InvalidTlsConfig { .. } => refused(ErrorKind::Config, "check the TLS options of the MongoDB URI"),
+            MongoErrorKind::InvalidTlsConfig { .. } => {
+                refused(ErrorKind::Config, "check the TLS options of the MongoDB URI")
+            }
             MongoErrorKind::DnsResolve { .. }
             | MongoErrorKind::Io(_)
             | MongoErrorKind::ServerSelection { .. }
@@ -153,8 +159,14 @@ impl MongoDbSink {
     }
 
     /// Inserts one chunk; returns what could not be stored, by the index in `documents`.
-    async fn insert(&self, collection: &Collection<RawDocumentBuf>, documents: &[RawDocumentBuf]) -> Result<Vec<Refusal>> {
-        let Err(error) = collection.insert_many(documents).ordered(false).await else { return Ok(Vec::new()) };
+    async fn insert(
+        &self,
+        collection: &Collection<RawDocumentBuf>,
+        documents: &[RawDocumentBuf],
+    ) -> Result<Vec<Refusal>> {
+        let Err(error) = collection.insert_many(documents).ordered(false).await else {
+            return Ok(Vec::new());
+        };
         let MongoErrorKind::InsertMany(failure) = error.kind.as_ref() else {
             return Err(self.failed("write to", collection.name(), &error));
         };
@@ -171,7 +183,11 @@ impl MongoDbSink {
         let duplicates: BTreeSet<usize> =
             errors.iter().filter(|error| error.code == 11000).map(|error| error.index).collect();
         for error in errors.iter().filter(|error| error.code != 11000) {
-            refusals.push(Refusal { row: error.index, reason: RefusalReason::Refused, error: error.message.clone() });
+            refusals.push(Refusal {
+                row: error.index,
+                reason: RefusalReason::Refused,
+                error: error.message.clone(),
+            });
         }
         for row in self.different(collection, documents, &duplicates).await? {
             let error = "another document has that _id".to_owned();
@@ -192,12 +208,19 @@ impl MongoDbSink {
         let mut different = Vec::new();
         let rows: Vec<usize> = rows.iter().copied().collect();
         for chunk in rows.chunks(1000) {
-            let id = |document: &RawDocumentBuf| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
+            let id =
+                |document: &RawDocumentBuf| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
             let ids: Vec<Bson> = chunk.iter().filter_map(|&row| id(&documents[row])).collect();
-            let found: Vec<RawDocumentBuf> =
-                collection.find(doc! { "_id": { "$in": ids } }).await.map_err(fail)?.try_collect().await.map_err(fail)?;
+            let found: Vec<RawDocumentBuf> = collection
+                .find(doc! { "_id": { "$in": ids } })
+                .await
+                .map_err(fail)?
+                .try_collect()
+                .await
+                .map_err(fail)?;
             let stored: BTreeSet<&[u8]> = found.iter().map(|document| document.as_bytes()).collect();
-            different.extend(chunk.iter().copied().filter(|&row| !stored.contains(documents[row].as_bytes())));
+            different
+                .extend(chunk.iter().copied().filter(|&row| !stored.contains(documents[row].as_bytes())));
         }
         Ok(different)
     }
@@ -205,7 +228,8 @@ impl MongoDbSink {
 
 fn is_transient(error: &MongoError) -> bool {
     // Codes of the driver specifications: not primary, shutting down, network, interrupted, time out.
-    const CODES: [i32; 16] = [6, 7, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50];
+    const CODES: [i32; 16] =
+        [6, 7, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50];
     let code = match error.kind.as_ref() {
         MongoErrorKind::Command(command) => Some(command.code),
         _ => None,
@@ -241,7 +265,9 @@ impl Sink for MongoDbSink {
     async fn fence(&self, outputs: &[Output], batch: BatchId, done: bool) -> Result<()> {
         let Some(claim) = self.claim() else { return Ok(()) };
         for (database, collection, shared) in outputs.iter().filter_map(target) {
-            let Some(&epoch) = claim.epochs.get(&(database.to_owned(), collection.to_owned())).filter(|_| !shared) else {
+            let Some(&epoch) =
+                claim.epochs.get(&(database.to_owned(), collection.to_owned())).filter(|_| !shared)
+            else {
                 continue;
             };
             let mine = doc! { "_id": collection, "query": &claim.query_id, "epoch": epoch };
@@ -270,7 +296,8 @@ impl Sink for MongoDbSink {
             return Err(Error::internal(format!("output \"{}\" does not go to MongoDB", output.name)));
         };
         let options = CollectionOptions::builder().write_concern(WriteConcern::majority()).build();
-        let collection: Collection<RawDocumentBuf> = self.client.database(database).collection_with_options(name, options);
+        let collection: Collection<RawDocumentBuf> =
+            self.client.database(database).collection_with_options(name, options);
         let mut refusals = Vec::new();
         let (mut documents, mut numbers) = (Vec::new(), Vec::new());
         for row in 0..rows.rows.num_rows() {
@@ -289,10 +316,14 @@ impl Sink for MongoDbSink {
             let collection = &collection;
             writes.push(Box::pin(async move {
                 let refusals = self.insert(collection, documents).await?;
-                Ok(refusals.into_iter().map(|refusal| Refusal { row: numbers[refusal.row], ..refusal }).collect())
+                Ok(refusals
+                    .into_iter()
+                    .map(|refusal| Refusal { row: numbers[refusal.row], ..refusal })
+                    .collect())
             }));
         }
-        let more: Vec<Vec<Refusal>> = futures::stream::iter(writes).buffer_unordered(PARALLEL).try_collect().await?;
+        let more: Vec<Vec<Refusal>> =
+            futures::stream::iter(writes).buffer_unordered(PARALLEL).try_collect().await?;
         refusals.extend(more.into_iter().flatten());
         refusals.sort_by_key(|refusal| refusal.row);
         Ok(refusals)
@@ -318,11 +349,17 @@ fn document(output: &OutputRows, row: usize) -> Result<RawDocumentBuf> {
     Ok(document)
 }
 
-fn append_fields(into: &mut RawDocumentBuf, rows: &RecordBatch, columns: impl Iterator<Item = usize>, row: usize) -> Result<()> {
+fn append_fields(
+    into: &mut RawDocumentBuf,
+    rows: &RecordBatch,
+    columns: impl Iterator<Item = usize>,
+    row: usize,
+) -> Result<()> {
     for column in columns {
         let schema = rows.schema();
         let name = schema.field(column).name();
-        let name = CString::try_from(name.as_str()).map_err(|_| Error::config(format!("\"{name}\" can't be a field's name")))?;
+        let name = CString::try_from(name.as_str())
+            .map_err(|_| Error::config(format!("\"{name}\" can't be a field's name")))?;
         into.append(name, value(rows.column(column).as_ref(), row)?);
     }
     Ok(())
@@ -345,7 +382,9 @@ fn value(array: &dyn Array, row: usize) -> Result<RawBson> {
         DataType::UInt8 => RawBson::Int32(i32::from(array.as_primitive::<UInt8Type>().value(row))),
         DataType::UInt16 => RawBson::Int32(i32::from(array.as_primitive::<UInt16Type>().value(row))),
         DataType::UInt32 => RawBson::Int64(i64::from(array.as_primitive::<UInt32Type>().value(row))),
-        DataType::UInt64 => RawBson::Decimal128(decimal128(i128::from(array.as_primitive::<UInt64Type>().value(row)), 0)),
+        DataType::UInt64 => {
+            RawBson::Decimal128(decimal128(i128::from(array.as_primitive::<UInt64Type>().value(row)), 0))
+        }
         DataType::Float32 => RawBson::Double(f64::from(array.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => RawBson::Double(array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal128(_, scale) => {

@@ -22,9 +22,10 @@ impl RoutedSink {
     fn route(&self, output: &Output) -> Result<&dyn Sink> {
         match (&output.target, &self.mongodb) {
             (SinkTarget::MongoDb { .. }, Some(sink)) => Ok(sink),
-            (SinkTarget::MongoDb { .. }, None) => {
-                Err(Error::internal(format!("output \"{}\" goes to MongoDB, which was not connected", output.name)))
-            }
+            (SinkTarget::MongoDb { .. }, None) => Err(Error::internal(format!(
+                "output \"{}\" goes to MongoDB, which was not connected",
+                output.name
+            ))),
             _ => Ok(&self.files),
         }
     }

@@ -38,7 +38,10 @@ pub struct KafkaConfig {
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Values may be passwords.
-        f.debug_struct("KafkaConfig").field("brokers", &self.brokers).field("keys", &self.properties.keys()).finish()
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("keys", &self.properties.keys())
+            .finish()
     }
 }
 
@@ -128,14 +131,19 @@ impl KafkaSource {
         let results = futures::future::join_all(tasks).await;
         results
             .into_iter()
-            .map(|result| result.map_err(|source| Error::internal("the Kafka reader panicked").because(source))?)
+            .map(|result| {
+                result.map_err(|source| Error::internal("the Kafka reader panicked").because(source))?
+            })
             .collect()
     }
 }
 
 impl std::fmt::Debug for KafkaSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaSource").field("brokers", &self.brokers).field("topics", &self.topics.keys()).finish()
+        f.debug_struct("KafkaSource")
+            .field("brokers", &self.brokers)
+            .field("topics", &self.topics.keys())
+            .finish()
     }
 }
 
@@ -154,7 +162,8 @@ impl Source for KafkaSource {
         for (topic, reader) in &self.topics {
             let mut list = TopicPartitionList::new();
             for (tp, &offset) in position.iter().filter(|(tp, _)| tp.topic == *topic) {
-                if let Err(error) = list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(offset)) {
+                if let Err(error) = list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(offset))
+                {
                     tracing::debug!("{tp}: {error}");
                 }
             }
@@ -197,8 +206,9 @@ impl TopicReader {
 
     fn extents(&self) -> Result<Vec<(TopicPartition, Extent)>> {
         let consumer = self.lock();
-        let metadata =
-            consumer.fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT).map_err(|source| self.failed(&source))?;
+        let metadata = consumer
+            .fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT)
+            .map_err(|source| self.failed(&source))?;
         let topic = metadata.topics().first().ok_or_else(|| self.missing_topic())?;
         if let Some(code) = topic.error() {
             return Err(self.failed(&KafkaError::MetadataFetch(RDKafkaErrorCode::from(code))));
@@ -208,7 +218,10 @@ impl TopicReader {
             let (earliest, latest) = consumer
                 .fetch_watermarks(&self.topic, partition.id(), ANSWER_TIMEOUT)
                 .map_err(|source| self.failed(&source))?;
-            extents.push((TopicPartition::new(Arc::clone(&self.topic), partition.id()), Extent { earliest, latest }));
+            extents.push((
+                TopicPartition::new(Arc::clone(&self.topic), partition.id()),
+                Extent { earliest, latest },
+            ));
         }
         if extents.is_empty() {
             return Err(self.missing_topic());
@@ -262,7 +275,6 @@ impl TopicReader {
                     }
                     if message.offset() + 1 >= range.end {
                         unfinished.remove(&partition);
-                        self.pause(consumer, partition);
                     }
                 }
                 // Since the assignment is new, this end is at or beyond the one that was planned with.
@@ -285,15 +297,6 @@ impl TopicReader {
         Ok(())
     }
 
-    /// Spares the fetching of what this batch won't read.
-    fn pause(&self, consumer: &BaseConsumer<QuietContext>, partition: i32) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.topic, partition);
-        if let Err(error) = consumer.pause(&list) {
-            tracing::debug!("{}/{partition}: {error}", self.topic);
-        }
-    }
-
     fn missing_topic(&self) -> Error {
         Error::config(format!("the topic \"{}\" does not exist at \"{}\"", self.topic, self.brokers))
             .advise(format!("create it: ecomm-batch topics create --brokers {}", self.brokers))
@@ -307,12 +310,19 @@ impl TopicReader {
                 .advise("check sasl.username, sasl.password and sasl.mechanism in the --kafka-config file");
         }
         match code {
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => self.missing_topic(),
-            Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
-                Error::config(format!("Kafka at \"{}\" does not let us read \"{}\"", self.brokers, self.topic))
-                    .because(error.to_string())
-                    .advise("grant READ and DESCRIBE on the topic")
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+                self.missing_topic()
             }
+            Some(
+                Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed,
+            ) => Error::config(format!(
+                "Kafka at \"{}\" does not let us read \"{}\"",
+                self.brokers, self.topic
+            ))
+            .because(error.to_string())
+            .advise("grant READ and DESCRIBE on the topic"),
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Error::new(
                 ErrorKind::DataLoss,
                 format!("the broker no longer has the offsets of \"{}\" that were planned", self.topic),

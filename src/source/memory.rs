@@ -29,7 +29,13 @@ impl MemorySource {
     }
 
     /// Appends a record and returns its offset; creates the partition if it is new.
-    pub fn append(&self, tp: TopicPartition, timestamp_ms: i64, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> i64 {
+    pub fn append(
+        &self,
+        tp: TopicPartition,
+        timestamp_ms: i64,
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+    ) -> i64 {
         let mut logs = self.lock();
         let log = logs.entry(tp).or_default();
         log.push(Stored { timestamp_ms, key, value });
@@ -54,9 +60,9 @@ impl Source for MemorySource {
             let log = logs.get(tp).ok_or_else(|| Error::config(format!("no topic partition \"{tp}\"")))?;
             let mut records = Records::new(tp.clone());
             for offset in range.start..range.end {
-                let stored = log
-                    .get(offset as usize)
-                    .ok_or_else(|| Error::internal(format!("offset {offset} of \"{tp}\" is beyond the log")))?;
+                let stored = log.get(offset as usize).ok_or_else(|| {
+                    Error::internal(format!("offset {offset} of \"{tp}\" is beyond the log"))
+                })?;
                 records.push(offset, stored.timestamp_ms, stored.key.as_deref(), stored.value.as_deref());
             }
             Ok(records)

@@ -152,9 +152,9 @@ impl<'a> Record<'a> {
     /// Names and values of its headers.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let records = self.records;
-        records.headers[self.entry.headers.clone()]
-            .iter()
-            .map(move |(name, value)| (name.as_str(), value.as_ref().map(|range| &records.bytes[range.clone()])))
+        records.headers[self.entry.headers.clone()].iter().map(move |(name, value)| {
+            (name.as_str(), value.as_ref().map(|range| &records.bytes[range.clone()]))
+        })
     }
 
     fn bytes(&self, range: Option<&Range<usize>>) -> Option<&'a [u8]> {

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
-    UInt32Array, UInt64Array, new_null_array,
+    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampNanosecondArray, UInt32Array, UInt64Array, new_null_array,
 };
 use arrow::datatypes::{
     DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt32Type,
@@ -55,8 +55,16 @@ pub fn delta(state: &SideState, changes: &SideChanges) -> Result<Bytes> {
     let marks: Vec<Mark> = changes
         .matched
         .iter()
-        .map(|&(reference, valid)| Mark { change: "matched", position: position(reference), valid: Some(valid) })
-        .chain(changes.removed.iter().map(|&reference| Mark { change: "removed", position: position(reference), valid: None }))
+        .map(|&(reference, valid)| Mark {
+            change: "matched",
+            position: position(reference),
+            valid: Some(valid),
+        })
+        .chain(changes.removed.iter().map(|&reference| Mark {
+            change: "removed",
+            position: position(reference),
+            valid: None,
+        }))
         .collect();
     write(&changes.added, &marks, &changes.keys)
 }
@@ -94,8 +102,12 @@ fn write(rows: &Rows, marks: &[Mark], keys: &KeyRows) -> Result<Bytes> {
     batches.push(RecordBatch::try_new(Arc::clone(&schema), added)?);
     batches.push(partial(&schema, marks.len(), |name| {
         Some(match name {
-            CHANGE => Arc::new(StringArray::from_iter_values(marks.iter().map(|mark| mark.change))) as ArrayRef,
-            "_row_partition" => Arc::new(Int32Array::from_iter_values(marks.iter().map(|mark| mark.position.0))),
+            CHANGE => {
+                Arc::new(StringArray::from_iter_values(marks.iter().map(|mark| mark.change))) as ArrayRef
+            }
+            "_row_partition" => {
+                Arc::new(Int32Array::from_iter_values(marks.iter().map(|mark| mark.position.0)))
+            }
             "_row_offset" => Arc::new(Int64Array::from_iter_values(marks.iter().map(|mark| mark.position.1))),
             "_row_valid_partners" => Arc::new(UInt32Array::from_iter(marks.iter().map(|mark| mark.valid))),
             _ => return None,
@@ -119,7 +131,11 @@ fn write(rows: &Rows, marks: &[Mark], keys: &KeyRows) -> Result<Bytes> {
 }
 
 /// Rows of `schema` with the columns that `column` gives and NULL in the others.
-fn partial(schema: &SchemaRef, num_rows: usize, column: impl Fn(&str) -> Option<ArrayRef>) -> Result<RecordBatch> {
+fn partial(
+    schema: &SchemaRef,
+    num_rows: usize,
+    column: impl Fn(&str) -> Option<ArrayRef>,
+) -> Result<RecordBatch> {
     let columns = schema
         .fields()
         .iter()
@@ -165,18 +181,23 @@ impl<'a> Loader<'a> {
 
     fn apply_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| Error::checkpoint(format!("the column \"{name}\" is missing")))
+            batch
+                .column_by_name(name)
+                .ok_or_else(|| Error::checkpoint(format!("the column \"{name}\" is missing")))
         };
         let change = column(CHANGE)?.as_string::<i32>();
         let select = |wanted: &str| {
-            UInt64Array::from_iter_values((0..batch.num_rows()).filter(|&row| change.value(row) == wanted).map(|row| row as u64))
+            UInt64Array::from_iter_values(
+                (0..batch.num_rows()).filter(|&row| change.value(row) == wanted).map(|row| row as u64),
+            )
         };
         let take = |name: &str, at: &UInt64Array| -> Result<ArrayRef> {
             Ok(arrow::compute::take(column(name)?, at, None)?)
         };
         let positions = |at: &UInt64Array| -> Result<Vec<(i32, i64)>> {
             let (partition, offset) = (take(META[0], at)?, take(META[1], at)?);
-            let (partition, offset) = (partition.as_primitive::<Int32Type>(), offset.as_primitive::<Int64Type>());
+            let (partition, offset) =
+                (partition.as_primitive::<Int32Type>(), offset.as_primitive::<Int64Type>());
             Ok(partition.values().iter().copied().zip(offset.values().iter().copied()).collect())
         };
         let find = |at: &HashMap<(i32, i64), RowRef>, position: (i32, i64)| at.get(&position).copied();
@@ -189,7 +210,10 @@ impl<'a> Loader<'a> {
             .zip(valid.values())
             .filter_map(|(position, &valid)| find(&self.at, position).map(|reference| (reference, valid)))
             .collect();
-        let removed = positions(&select("removed"))?.into_iter().filter_map(|position| find(&self.at, position)).collect();
+        let removed = positions(&select("removed"))?
+            .into_iter()
+            .filter_map(|position| find(&self.at, position))
+            .collect();
 
         let at = select("key");
         let event_times = take(EVENT_TIME, &at)?.as_primitive::<TimestampNanosecondType>().values().to_vec();
@@ -197,7 +221,8 @@ impl<'a> Loader<'a> {
         let keys = if event_times.is_empty() {
             self.state.keys.none()
         } else {
-            let columns = key_schema.fields().iter().map(|field| take(field.name(), &at)).collect::<Result<_>>()?;
+            let columns =
+                key_schema.fields().iter().map(|field| take(field.name(), &at)).collect::<Result<_>>()?;
             KeyRows { columns: RecordBatch::try_new(key_schema, columns)?, event_times }
         };
 
@@ -230,7 +255,8 @@ impl<'a> Loader<'a> {
             .collect::<Result<Vec<_>>>()?;
         let columns = RecordBatch::try_new(Arc::clone(&self.plan.columns), columns)?;
         let key_hashes = self.plan.key_hashes(&columns)?;
-        let int = |name: &str| -> Result<Int64Array> { Ok(take(name, at)?.as_primitive::<Int64Type>().clone()) };
+        let int =
+            |name: &str| -> Result<Int64Array> { Ok(take(name, at)?.as_primitive::<Int64Type>().clone()) };
         let partition = take(META[0], at)?;
         let (offset, timestamp, batch_id) = (int(META[1])?, int(META[2])?, int(META[3])?);
         let (matched, valid, event_time) = (take(META[4], at)?, take(META[5], at)?, take(EVENT_TIME, at)?);

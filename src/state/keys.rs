@@ -29,7 +29,8 @@ pub struct KeyRegistry {
 impl KeyRegistry {
     /// Keys of the columns `names` of `schema`, remembered for `memory` nanoseconds beyond their event time.
     pub fn try_new(schema: &Schema, names: &[String], memory: Nanos) -> Result<Self> {
-        let fields = names.iter().map(|name| schema.field_with_name(name).cloned()).collect::<Result<Vec<_>, _>>()?;
+        let fields =
+            names.iter().map(|name| schema.field_with_name(name).cloned()).collect::<Result<Vec<_>, _>>()?;
         let sort_fields = fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
         Ok(Self {
             schema: Arc::new(Schema::new(fields)),
@@ -62,7 +63,9 @@ impl KeyRegistry {
 
     fn columns_of(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let indices = self.schema.fields().iter().map(|field| rows.schema().index_of(field.name()));
-        Ok(indices.map(|index| index.map(|index| Arc::clone(rows.column(index)))).collect::<Result<_, _>>()?)
+        Ok(indices
+            .map(|index| index.map(|index| Arc::clone(rows.column(index))))
+            .collect::<Result<_, _>>()?)
     }
 
     /// Whether `key` is remembered under `watermark`.
@@ -82,7 +85,10 @@ impl KeyRegistry {
         let columns = RecordBatch::try_new(Arc::clone(&self.schema), self.columns_of(&rows.columns)?)?;
         let at = UInt64Array::from_iter_values(indices.iter().map(|&index| index as u64));
         let columns = arrow::compute::take_record_batch(&columns, &at)?;
-        Ok(KeyRows { columns, event_times: indices.iter().map(|&index| rows.meta[index].event_time).collect() })
+        Ok(KeyRows {
+            columns,
+            event_times: indices.iter().map(|&index| rows.meta[index].event_time).collect(),
+        })
     }
 
     /// No keys.

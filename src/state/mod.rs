@@ -144,7 +144,15 @@ struct Chunk {
 impl SideState {
     /// An empty side with the given columns and PRIMARY KEY.
     pub fn new(schema: SchemaRef, keys: KeyRegistry) -> Self {
-        Self { schema, chunks: Vec::new(), index: HashMap::new(), num_rows: 0, num_waiting: 0, num_stored: 0, keys }
+        Self {
+            schema,
+            chunks: Vec::new(),
+            index: HashMap::new(),
+            num_rows: 0,
+            num_waiting: 0,
+            num_stored: 0,
+            keys,
+        }
     }
 
     /// How many rows can still match.
@@ -173,7 +181,8 @@ impl SideState {
 
     /// All rows with one of the key hashes, each once, in a fixed order.
     pub fn lookup(&self, hashes: impl Iterator<Item = u64>) -> Vec<RowRef> {
-        let found: BTreeSet<RowRef> = hashes.filter_map(|hash| self.index.get(&hash)).flatten().copied().collect();
+        let found: BTreeSet<RowRef> =
+            hashes.filter_map(|hash| self.index.get(&hash)).flatten().copied().collect();
         found.into_iter().collect()
     }
 
@@ -202,13 +211,12 @@ impl SideState {
         let mut numbers: Vec<u32> = references.iter().map(|reference| reference.chunk).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let position: HashMap<u32, usize> = numbers.iter().enumerate().map(|(at, &number)| (number, at)).collect();
+        let position: HashMap<u32, usize> =
+            numbers.iter().enumerate().map(|(at, &number)| (number, at)).collect();
         let indices: Vec<(usize, usize)> =
             references.iter().map(|reference| (position[&reference.chunk], reference.row as usize)).collect();
-        let chunks: Vec<&RecordBatch> = numbers
-            .iter()
-            .map(|&chunk| &self.chunk(RowRef { chunk, row: 0 }).rows.columns)
-            .collect();
+        let chunks: Vec<&RecordBatch> =
+            numbers.iter().map(|&chunk| &self.chunk(RowRef { chunk, row: 0 }).rows.columns).collect();
         let columns = (0..self.schema.fields().len())
             .map(|column| {
                 let arrays: Vec<&dyn arrow::array::Array> =
@@ -261,7 +269,13 @@ impl SideState {
         self.num_rows += rows.len();
         self.num_waiting += rows.meta.iter().filter(|meta| !meta.matched).count();
         self.num_stored += rows.len();
-        self.chunks.push(Some(Chunk { alive: vec![true; rows.len()], num_alive: rows.len(), by_time, next: 0, rows }));
+        self.chunks.push(Some(Chunk {
+            alive: vec![true; rows.len()],
+            num_alive: rows.len(),
+            by_time,
+            next: 0,
+            rows,
+        }));
     }
 
     /// Removes a row, and its chunk with the last of its rows.
@@ -304,7 +318,10 @@ impl SideState {
     pub fn live(&self) -> impl Iterator<Item = RowRef> {
         (0u32..).zip(&self.chunks).flat_map(|(number, chunk)| {
             let alive = chunk.as_ref().map_or(&[][..], |chunk| chunk.alive.as_slice());
-            (0u32..).zip(alive).filter(|(_, alive)| **alive).map(move |(row, _)| RowRef { chunk: number, row })
+            (0u32..)
+                .zip(alive)
+                .filter(|(_, alive)| **alive)
+                .map(move |(row, _)| RowRef { chunk: number, row })
         })
     }
 
@@ -355,7 +372,8 @@ mod tests {
                 valid_partners: 0,
             })
             .collect();
-        let keys = KeyRows { columns: RecordBatch::new_empty(Arc::new(Schema::empty())), event_times: Vec::new() };
+        let keys =
+            KeyRows { columns: RecordBatch::new_empty(Arc::new(Schema::empty())), event_times: Vec::new() };
         SideChanges { added: Rows { columns, meta }, matched: Vec::new(), removed: Vec::new(), keys }
     }
 

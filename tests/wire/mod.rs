@@ -1,0 +1,9 @@
+//! Real Apache Kafka and real mongod, started for the tests.
+
+mod services;
+
+/// The main job, end to end, compared with the producer's ledger.
+mod main_job;
+
+/// Bad input: one clear message, the right exit code, no secret.
+mod bad_input;

@@ -1,0 +1,170 @@
+//! Starts Kafka and mongod in folders of their own, on free ports, and stops them at the end.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bson::doc;
+use tempfile::TempDir;
+
+/// A running Kafka and a running MongoDB.
+pub struct Services {
+    pub brokers: String,
+    pub mongodb: String,
+    children: Vec<Child>,
+    folder: TempDir,
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Where `tests/services/install.sh` puts things, or where the environment says.
+fn installed(variable: &str, default: &str) -> Option<PathBuf> {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let path = std::env::var(variable)
+        .map_or_else(|_| Path::new(&home).join(".cache/ecomm-batch/services").join(default), PathBuf::from);
+    path.exists().then_some(path)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Services {
+    /// Starts both; `None`, with a line that says why, where they are not installed. In CI that fails.
+    pub async fn start() -> Option<Self> {
+        let (Some(libs), Some(mongod)) =
+            (installed("KAFKA_LIBS", "kafka-3.9.1/libs"), installed("MONGOD", "mongod-6.0.5"))
+        else {
+            assert!(std::env::var("CI").is_err(), "in CI a skip is a failure: run tests/services/install.sh");
+            eprintln!("SKIPPED: no Kafka (KAFKA_LIBS) or mongod (MONGOD): run tests/services/install.sh");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let (broker, controller, mongo) = (free_port(), free_port(), free_port());
+        let mut services = Self {
+            brokers: format!("127.0.0.1:{broker}"),
+            mongodb: format!("mongodb://127.0.0.1:{mongo}/?replicaSet=rs0"),
+            children: Vec::new(),
+            folder,
+        };
+        services.start_kafka(&libs, broker, controller);
+        services.start_mongod(&mongod, mongo).await;
+        services.wait_for_kafka().await;
+        Some(services)
+    }
+
+    fn log(&self, name: &str) -> Stdio {
+        std::fs::File::create(self.folder.path().join(name)).expect("a log").into()
+    }
+
+    fn start_kafka(&mut self, libs: &Path, broker: u16, controller: u16) {
+        let folder = self.folder.path();
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{broker}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\nlog.dirs={}\n\
+             offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\nauto.create.topics.enable=false\ngroup.initial.rebalance.delay.ms=0\n",
+            folder.join("kafka").display()
+        );
+        let config = folder.join("server.properties");
+        std::fs::write(&config, properties).expect("written");
+        let classpath = format!("{}/*", libs.display());
+        let formatted = Command::new("java")
+            .args([
+                "-cp",
+                &classpath,
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                "MkU3OEVBNTcwNTJENDM2Qk",
+                "-c",
+            ])
+            .arg(&config)
+            .stdout(self.log("kafka-format.out"))
+            .stderr(self.log("kafka-format.err"))
+            .status()
+            .expect("java runs");
+        assert!(formatted.success(), "Kafka's storage could not be formatted");
+        let child = Command::new("java")
+            .args(["-Xmx1g", "-cp", &classpath, "kafka.Kafka"])
+            .arg(&config)
+            .stdout(self.log("kafka.out"))
+            .stderr(self.log("kafka.err"))
+            .spawn()
+            .expect("Kafka starts");
+        self.children.push(child);
+    }
+
+    async fn start_mongod(&mut self, mongod: &Path, port: u16) {
+        let data = self.folder.path().join("mongodb");
+        std::fs::create_dir(&data).expect("a folder");
+        let child = Command::new(mongod)
+            .args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--dbpath"])
+            .arg(&data)
+            .stdout(self.log("mongod.out"))
+            .stderr(self.log("mongod.err"))
+            .spawn()
+            .expect("mongod starts");
+        self.children.push(child);
+        let direct =
+            mongodb::Client::with_uri_str(format!("mongodb://127.0.0.1:{port}/?directConnection=true"))
+                .await
+                .expect("a client");
+        let admin = direct.database("admin");
+        let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
+        until("mongod is a primary", async || {
+            let _ = admin
+                .run_command(doc! { "replSetInitiate": { "_id": "rs0", "members": [member.clone()] } })
+                .await;
+            let hello = admin.run_command(doc! { "hello": 1 }).await;
+            hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
+        })
+        .await;
+    }
+
+    async fn wait_for_kafka(&self) {
+        use rdkafka::consumer::{BaseConsumer, Consumer};
+        let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg)
+            .create()
+            .expect("a consumer");
+        until("Kafka answers", async || consumer.fetch_metadata(None, Duration::from_secs(1)).is_ok()).await;
+    }
+}
+
+/// Asks until it is so, for a minute at most.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < Duration::from_secs(60), "gave up waiting until {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The binary under test, with a clean environment of its own variables.
+pub fn ecomm_batch() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ecomm-batch"));
+    for name in [
+        "KAFKA_BROKERS",
+        "MONGODB_URI",
+        "MONGODB_URI_FILE",
+        "ORDERS_TOPIC",
+        "PAYMENTS_TOPIC",
+        "MONGODB_DATABASE",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
