@@ -195,7 +195,7 @@ pub fn admit(
         }
         admitted.push(candidate);
     }
-    letters.sort_by(|a, b| (a.partition, a.offset).cmp(&(b.partition, b.offset)));
+    letters.sort_by_key(|letter| (letter.partition, letter.offset));
     for letter in &letters {
         match letter.reason {
             "malformed" => counts.malformed += 1,

@@ -183,6 +183,7 @@ impl Case {
         let folder = SqlFolder::read(&self.sql, |_| None)?;
         let options = EngineOptions {
             checkpoint: self.checkpoint.clone(),
+            new_query_id: "case".to_owned(),
             max_offsets_per_trigger: None,
             starting_offsets: StartingOffsets::Earliest,
             fail_on_data_loss: true,

@@ -10,7 +10,7 @@
 //! Whatever happens between 1 and 5, a restart runs the same batch again, with the same ranges,
 //! watermark, time and SQL; sinks store what is there already once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub enum StartingOffsets {
 pub struct EngineOptions {
     /// The checkpoint's folder.
     pub checkpoint: PathBuf,
+    /// The query's id, should the checkpoint be new.
+    pub new_query_id: String,
     /// How many offsets a batch may span.
     pub max_offsets_per_trigger: Option<u64>,
     /// Where a new checkpoint starts.
@@ -91,7 +93,7 @@ pub struct Engine {
     options: EngineOptions,
     checkpoint: Checkpoint,
     stop: watch::Receiver<bool>,
-    query_id: Option<String>,
+    query_id: String,
     committed: Committed,
     pending: Option<BatchPlan>,
     /// The program to go on with once the pending batch is done.
@@ -145,7 +147,8 @@ impl Engine {
             }
         }
         let committed = Committed::load(&checkpoint, &program, recovered.as_ref())?;
-        let query_id = recovered.map(|recovered| recovered.metadata.query_id);
+        let query_id =
+            recovered.map_or_else(|| options.new_query_id.clone(), |recovered| recovered.metadata.query_id);
         Ok(Self {
             program,
             source,
@@ -189,6 +192,7 @@ impl Engine {
 
     /// Runs batches as `trigger` says, until it is done or a stop is asked for.
     pub async fn run(&mut self, trigger: Trigger, mut observe: impl FnMut(&BatchProgress)) -> Result<()> {
+        self.begin().await?;
         self.open_sink().await?;
         if self.pending.is_some() || self.committed.run.is_some() {
             let was_once = self.unfinished_run().is_some_and(|run| run.trigger == "once");
@@ -238,9 +242,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Writes down who the query is and where it starts; once, before anything else is written or
+    /// claimed, so that every later start is the same query.
+    async fn begin(&mut self) -> Result<()> {
+        if self.committed.started_ms.is_some() {
+            return Ok(());
+        }
+        let extents = self.extents().await?;
+        let starts = self.positions(&extents)?;
+        let metadata = Metadata {
+            query_id: self.query_id.clone(),
+            starting_offsets: by_topic(&starts),
+            started_ms: self.clock.now_ms(),
+        };
+        self.checkpoint.begin(&metadata)?;
+        self.committed.started_ms = Some(metadata.started_ms);
+        self.committed.partitions = partitions_from(&metadata.starting_offsets);
+        Ok(())
+    }
+
     /// Claims the outputs for this query.
-    pub async fn open_sink(&mut self) -> Result<()> {
-        let query_id = self.query_id.get_or_insert_with(|| uuid::Uuid::new_v4().to_string()).clone();
+    async fn open_sink(&mut self) -> Result<()> {
+        let query_id = self.query_id.clone();
         let sink = Arc::clone(&self.sink);
         self.retry("the sink", async |engine| sink.open(&engine.program.outputs, &query_id).await).await
     }
@@ -315,24 +338,13 @@ impl Engine {
         run: Option<BoundedRun>,
     ) -> Result<Option<BatchProgress>> {
         let started = Instant::now();
+        self.begin().await?;
         let Some(plan) = self.plan(max_offsets, run).await? else { return Ok(None) };
         self.fail(FailPoint::BeforeOffsets)?;
-        if self.committed.started_ms.is_none() {
-            self.begin_query(&plan)?;
-        }
         self.checkpoint.append_plan(&plan, &self.program.folder)?;
         self.fail(FailPoint::AfterOffsets)?;
         let planned_ms = started.elapsed().as_millis() as u64;
         Ok(Some(self.execute(&plan, planned_ms).await?))
-    }
-
-    fn begin_query(&mut self, plan: &BatchPlan) -> Result<()> {
-        let query_id = self.query_id.get_or_insert_with(|| uuid::Uuid::new_v4().to_string()).clone();
-        let starts: PerPartition<i64> =
-            plan.ranges.iter().map(|(tp, range)| (tp.clone(), range.start)).collect();
-        let metadata = Metadata { query_id, starting_offsets: by_topic(&starts), started_ms: plan.time_ms };
-        self.committed.started_ms = Some(plan.time_ms);
-        self.checkpoint.begin(&metadata)
     }
 
     /// Step 1: the ranges of the next batch.
@@ -550,7 +562,7 @@ impl Engine {
     /// Step 4, first half: outputs over the view, then the dead letters, with those of the sinks.
     async fn write_outputs(&mut self, plan: &BatchPlan, outcome: &mut Outcome) -> Result<()> {
         let sink = Arc::clone(&self.sink);
-        let query_id = self.query_id.clone().unwrap_or_default();
+        let query_id = self.query_id.clone();
         self.retry("the sink", async |engine| sink.fence(&engine.program.outputs, plan.id, false).await)
             .await?;
         for reads in [Reads::View, Reads::DeadLetters] {
@@ -754,7 +766,7 @@ impl Engine {
     ) -> BatchProgress {
         let sides = &self.committed.sides;
         BatchProgress {
-            query_id: self.query_id.clone().unwrap_or_default(),
+            query_id: self.query_id.clone(),
             batch_id: plan.id,
             time_ms: plan.time_ms,
             counts: commit.counts,
@@ -832,12 +844,9 @@ impl Committed {
             let plan = recovered.last_plan.as_ref().filter(|_| recovered.pending.is_none())?;
             plan.run.clone().filter(|_| !plan.completes_run())
         });
-        let starts: BTreeMap<TopicPartition, PartitionRecord> = recovered
-            .map(|recovered| per_partition(&recovered.metadata.starting_offsets))
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(tp, next_offset)| (tp, PartitionRecord { next_offset, ..PartitionRecord::default() }))
-            .collect();
+        let starts = recovered
+            .map(|recovered| partitions_from(&recovered.metadata.starting_offsets))
+            .unwrap_or_default();
         Ok(Self {
             next: commit.map_or(BatchId(0), |commit| commit.batch_id.next()),
             started_ms: recovered.map(|recovered| recovered.metadata.started_ms),
@@ -849,6 +858,12 @@ impl Committed {
             run: last_run,
         })
     }
+}
+
+/// Partitions of which nothing was read yet.
+fn partitions_from(starts: &ByTopic<i64>) -> PerPartition<PartitionRecord> {
+    let unread = |next_offset| PartitionRecord { next_offset, ..PartitionRecord::default() };
+    per_partition(starts).into_iter().map(|(tp, next_offset)| (tp, unread(next_offset))).collect()
 }
 
 /// Milliseconds of each step.

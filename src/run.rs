@@ -41,11 +41,11 @@ pub async fn run_until(
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
     let program = Program::plan(folder.clone())?;
     let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
-    let query_id = known_query_id(&checkpoint)?;
+    let query_id = known_query_id(&checkpoint)?.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let source = KafkaSource::new(
         &settings.kafka,
         program.sources.iter().map(|source| Arc::clone(&source.topic)),
-        &format!("ecomm-batch-{}", query_id.unwrap_or_else(|| "new".to_owned())),
+        &format!("ecomm-batch-{query_id}"),
     )?;
     let sink = connect_sink(&settings, &program).await?;
     tracing::info!(
@@ -59,6 +59,7 @@ pub async fn run_until(
     drop(program);
     let options = EngineOptions {
         checkpoint,
+        new_query_id: query_id,
         max_offsets_per_trigger: settings.max_offsets_per_trigger,
         starting_offsets: settings.starting_offsets.clone(),
         fail_on_data_loss: settings.fail_on_data_loss,

@@ -125,8 +125,7 @@ fn send_blocking(settings: &ProduceSettings, stopped: &watch::Receiver<bool>, sh
         indicatif::ProgressBar::hidden()
     };
     let started = Instant::now();
-    let mut planner = Planner::new(settings.seed, &settings.shares, timeline);
-    while let Some(planned) = planner.next() {
+    for planned in Planner::new(settings.seed, &settings.shares, timeline) {
         if *stopped.borrow() {
             break;
         }
