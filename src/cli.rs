@@ -61,7 +61,7 @@ pub struct RunArgs {
     /// The folder of the SQL program.
     #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
     pub sql: PathBuf,
-    /// The folder of offsets, state and commits; default checkpoints/<name of the join view>.
+    /// The folder of offsets, state and commits; by default checkpoints/ and the name of the join view.
     #[arg(long, env = "ECOMM_BATCH_CHECKPOINT")]
     pub checkpoint: Option<PathBuf>,
     /// When a batch starts: an interval such as 5s (0s: at once), available-now, or once.
@@ -79,7 +79,7 @@ pub struct RunArgs {
     /// How many batches the checkpoint keeps.
     #[arg(long, env = "ECOMM_BATCH_RETAIN_BATCHES", default_value_t = 100)]
     pub retain_batches: u64,
-    /// Write every output to DIR/<output>/<batch>.jsonl, whatever its STORED AS; needs no MongoDB.
+    /// Write every output to DIR as JSON lines, a folder each, whatever its STORED AS; needs no MongoDB.
     #[arg(long, env = "ECOMM_BATCH_OUTPUTS", value_name = "DIR")]
     pub outputs: Option<PathBuf>,
     /// Take collections over from another checkpoint's query.

@@ -1,6 +1,6 @@
 //! Rows out, harmless when repeated.
 //!
-//! A sink stores documents under ids that a replay makes again. [`mongodb`] is the real one, [`file`]
+//! A sink stores documents under ids that a replay makes again. [`mongodb`] is the real one, [`mod@file`]
 //! writes JSON lines or Parquet, [`memory`] keeps rows for case files. What a document looks like
 //! is the same for all: `_id` first, then the fields of the output's SELECT.
 

@@ -2,7 +2,7 @@
 //!
 //! In memory: Arrow chunks, one for each batch, with a hash index on the join key, so that the work
 //! of a batch grows with the batch and not with the state. On disk: a Parquet delta for each batch,
-//! a snapshot now and then ([`file`]). The watermark removes rows without a record of it: whoever
+//! a snapshot now and then ([`mod@file`]). The watermark removes rows without a record of it: whoever
 //! loads the state removes the same ones.
 
 pub mod file;
