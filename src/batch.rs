@@ -60,12 +60,12 @@ impl BatchPlan {
         self.ranges.values().map(OffsetRange::len).sum()
     }
 
-    /// Whether its run is over with it.
-    pub fn completes_run(&self) -> bool {
-        self.run.as_ref().is_none_or(|run| {
-            run.targets
-                .iter()
-                .all(|(tp, &target)| self.ranges.get(tp).is_none_or(|range| range.end >= target))
-        })
+    /// The run that goes on after this batch: one of `available-now` that has targets left. `once`
+    /// is over with its batch, whatever it left.
+    pub fn unfinished_run(&self) -> Option<BoundedRun> {
+        let is_left = |(tp, &target): (&TopicPartition, &i64)| {
+            self.ranges.get(tp).is_some_and(|range| range.end < target)
+        };
+        self.run.clone().filter(|run| run.trigger == "available-now" && run.targets.iter().any(is_left))
     }
 }

@@ -194,16 +194,16 @@ impl Engine {
     pub async fn run(&mut self, trigger: Trigger, mut observe: impl FnMut(&BatchProgress)) -> Result<()> {
         self.begin().await?;
         self.open_sink().await?;
-        if self.pending.is_some() || self.committed.run.is_some() {
-            let was_once = self.unfinished_run().is_some_and(|run| run.trigger == "once");
-            while !self.is_stopping()
-                && let Some(progress) = self.unfinished_batch().await?
-            {
-                observe(&progress);
-            }
-            if trigger == Trigger::Once && was_once {
+        if let Some(progress) = self.finish_pending().await? {
+            observe(&progress);
+            if trigger == Trigger::Once {
                 return Ok(());
             }
+        }
+        while !self.is_stopping()
+            && let Some(progress) = self.next_of_run().await?
+        {
+            observe(&progress);
         }
         match trigger {
             Trigger::ProcessingTime(interval) => {
@@ -226,7 +226,7 @@ impl Engine {
             Trigger::AvailableNow => {
                 self.begin_run("available-now").await?;
                 while !self.is_stopping()
-                    && let Some(progress) = self.unfinished_batch().await?
+                    && let Some(progress) = self.next_of_run().await?
                 {
                     observe(&progress);
                 }
@@ -272,25 +272,14 @@ impl Engine {
         *self.stop.borrow()
     }
 
-    fn unfinished_run(&self) -> Option<&BoundedRun> {
-        self.pending.as_ref().and_then(|plan| plan.run.as_ref()).or(self.committed.run.as_ref())
-    }
-
-    /// The pending batch, then what is left of a bounded run.
-    async fn unfinished_batch(&mut self) -> Result<Option<BatchProgress>> {
-        if self.pending.is_some() {
-            return self.finish_pending().await;
+    /// The next batch of a bounded run; `None` when it is done.
+    async fn next_of_run(&mut self) -> Result<Option<BatchProgress>> {
+        let Some(run) = self.committed.run.clone() else { return Ok(None) };
+        let progress = self.batch(self.options.max_offsets_per_trigger, Some(run)).await?;
+        if progress.is_none() {
+            self.committed.run = None;
         }
-        match self.committed.run.clone() {
-            Some(run) => {
-                let progress = self.batch(self.options.max_offsets_per_trigger, Some(run)).await?;
-                if progress.is_none() {
-                    self.committed.run = None;
-                }
-                Ok(progress)
-            }
-            None => Ok(None),
-        }
+        Ok(progress)
     }
 
     /// Fixes the targets of a bounded run.
@@ -737,7 +726,7 @@ impl Engine {
         self.committed.partitions = partitions;
         self.committed.watermark = outcome.watermark;
         self.committed.total = total;
-        self.committed.run = plan.run.clone().filter(|_| !plan.completes_run());
+        self.committed.run = plan.unfinished_run();
         if plan.id.0 % 10 == 9 {
             self.checkpoint.clean(&commit, self.options.retain_batches)?;
         }
@@ -840,10 +829,10 @@ impl Committed {
         let files = |side: Side| {
             commit.and_then(|commit| commit.state.get(side.index()).cloned()).unwrap_or_default()
         };
-        let last_run = recovered.and_then(|recovered| {
-            let plan = recovered.last_plan.as_ref().filter(|_| recovered.pending.is_none())?;
-            plan.run.clone().filter(|_| !plan.completes_run())
-        });
+        // A batch that is pending still carries its run; the commit that follows decides.
+        let last_run = recovered
+            .filter(|recovered| recovered.pending.is_none())
+            .and_then(|recovered| recovered.last_plan.as_ref()?.unfinished_run());
         let starts = recovered
             .map(|recovered| partitions_from(&recovered.metadata.starting_offsets))
             .unwrap_or_default();

@@ -15,17 +15,6 @@ pub enum Trigger {
     Once,
 }
 
-impl Trigger {
-    /// The name of a bounded run in the offset log.
-    pub fn bounded_name(self) -> Option<&'static str> {
-        match self {
-            Self::ProcessingTime(_) => None,
-            Self::AvailableNow => Some("available-now"),
-            Self::Once => Some("once"),
-        }
-    }
-}
-
 impl FromStr for Trigger {
     type Err = String;
 

@@ -37,7 +37,11 @@ impl Directory {
             .open(&path)
             .map_err(|source| failed("open", &path, source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: Some(lock) }),
+            Ok(()) => {
+                let directory = Self { root: root.to_owned(), _lock: Some(lock) };
+                directory.remove_unpublished()?;
+                Ok(directory)
+            }
             Err(TryLockError::WouldBlock) => Err(Error::new(
                 ErrorKind::Fenced,
                 format!("the checkpoint \"{}\" is in use by another engine", root.display()),
@@ -45,6 +49,20 @@ impl Directory {
             .advise("stop the other one, or give this one a checkpoint of its own with --checkpoint")),
             Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
         }
+    }
+
+    /// Removes what a crash left under temporary names.
+    fn remove_unpublished(&self) -> Result<()> {
+        for folder in ["", "offsets", "commits", "state/left", "state/right"] {
+            let path = self.root.join(folder);
+            for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+                if entry.path().extension().is_some_and(|extension| extension == "tmp") {
+                    fs::remove_file(entry.path())
+                        .map_err(|source| failed("remove", &entry.path(), source))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens it for reading only, locked or not.
