@@ -1,5 +1,6 @@
 //! Parse, start logging, call the library, turn the error's kind into an exit code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -47,8 +48,11 @@ fn start_logging(command: &Command) {
     // The MongoDB driver and librdkafka say nothing below a warning that a person could use.
     let filter = EnvFilter::try_from_env("ECOMM_BATCH_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,ecomm_batch={default}")));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     match command {
         Command::Run(args) if args.log_format == "json" => builder.json().init(),
         _ => builder.init(),
