@@ -266,7 +266,16 @@ fn plan_tables<'a>(
 /// The view that rules and outputs read, and the join behind it.
 fn plan_view(statements: &Statements<'_>, sources: &[SourceTable]) -> Result<(ViewTable, Option<JoinView>)> {
     match (statements.views.as_slice(), sources) {
-        ([], [source]) => Ok((ViewTable { name: source.name.clone(), schema: source.sql_schema() }, None)),
+        ([], [source]) if source.primary_key.is_empty() => {
+            Ok((ViewTable { name: source.name.clone(), schema: source.sql_schema() }, None))
+        }
+        ([], [source]) => Err(Error::config(format!(
+            "table \"{}\" has a PRIMARY KEY and the program has no join",
+            source.name
+        ))
+        .advise(
+            "leave the key out: without a join this version does not remember keys, and repeats come out",
+        )),
         ([view], [_, _]) => {
             let file = view.file;
             let name = plain_name(file, &view.statement.name)?;
