@@ -339,13 +339,13 @@ impl Engine {
     /// Step 1: the ranges of the next batch.
     async fn plan(&mut self, max_offsets: Option<u64>, run: Option<BoundedRun>) -> Result<Option<BatchPlan>> {
         let mut extents = self.extents().await?;
+        let positions = self.positions(&extents)?;
         if let Some(run) = &run {
             extents.retain(|tp, _| run.targets.contains_key(tp));
             for (tp, extent) in &mut extents {
                 extent.latest = extent.latest.min(run.targets[tp]);
             }
         }
-        let positions = self.positions(&extents)?;
         let plan = BatchPlan {
             id: self.committed.next,
             ranges: choose_ranges(&extents, &positions, max_offsets),
@@ -391,7 +391,17 @@ impl Engine {
                     tracing::warn!("{tp}: {gone}, skipped");
                     extent.earliest
                 }
-                // A bounded run may end below what was read by an earlier trigger.
+                Some(record) if record.next_offset > extent.latest => {
+                    let shrunk = format!(
+                        "the topic was made again or cut: {} is to be read next, it ends at {}",
+                        record.next_offset, extent.latest
+                    );
+                    if strict {
+                        return Err(lost(tp, shrunk));
+                    }
+                    tracing::warn!("{tp}: {shrunk}, reading on from its beginning");
+                    extent.earliest
+                }
                 Some(record) => record.next_offset,
             };
             positions.insert(tp.clone(), position);
