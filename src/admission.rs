@@ -23,9 +23,10 @@ use crate::decode::{Decoded, RejectReason};
 use crate::error::{Error, Result};
 use crate::offset::PerPartition;
 use crate::query::source_table::{SourceTable, header_type};
+use crate::query::source_view::{SourceView, Viewed};
 use crate::query::view::dead_letters_schema;
 use crate::source::{Record, Records};
-use crate::state::{KeyRegistry, RowMeta, Rows};
+use crate::state::{KeyRegistry, KeyRows, RowMeta, Rows};
 use crate::watermark::{PartitionClock, nanos};
 
 /// The records of one partition and what decoding made of them.
@@ -98,20 +99,21 @@ impl Letter {
 /// What admission makes of the records of one source.
 #[derive(Debug)]
 pub struct Admitted {
-    /// The rows in arrival order, with the asked columns.
+    /// The rows in arrival order, with the columns of the source's view.
     pub rows: Rows,
+    /// The PRIMARY KEY values of admitted rows that the view filtered out.
+    pub filtered_keys: KeyRows,
     /// The others.
     pub letters: Vec<Letter>,
 }
 
-/// Admits the records of one source.
+/// Admits the records of one source, and filters and projects what was admitted.
 ///
-/// * `columns`: the columns wanted, of the declared ones and the source's system columns.
 /// * `clocks`: moved by what was seen.
-pub fn admit(
+pub async fn admit(
     source: &SourceTable,
+    view: &SourceView,
     ranges: &[&DecodedRange],
-    columns: &SchemaRef,
     keys: &KeyRegistry,
     plan: &BatchPlan,
     clocks: &mut PerPartition<PartitionClock>,
@@ -139,7 +141,7 @@ pub fn admit(
         let times =
             cast(decoded.rows.column(source.event_time), &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
         event_times.push(times.as_primitive::<TimestampNanosecondType>().clone());
-        key_rows.push(keys.encode(&decoded.rows)?);
+        key_rows.push(keys.encode_columns(&primary_key_columns(source, &decoded.rows))?);
         candidates.extend(decoded.records.iter().enumerate().map(|(row, &record)| {
             let record = records.get(record as usize);
             Candidate {
@@ -195,16 +197,7 @@ pub fn admit(
         }
         admitted.push(candidate);
     }
-    letters.sort_by_key(|letter| (letter.partition, letter.offset));
-    for letter in &letters {
-        match letter.reason {
-            "malformed" => counts.malformed += 1,
-            "future" => counts.future += 1,
-            "late" => counts.late += 1,
-            _ => counts.duplicate += 1,
-        }
-    }
-    let meta = admitted
+    let meta: Vec<RowMeta> = admitted
         .iter()
         .map(|candidate| RowMeta {
             partition: candidate.partition,
@@ -217,8 +210,40 @@ pub fn admit(
             valid_partners: 0,
         })
         .collect();
-    let columns = take_columns(ranges, &admitted, columns)?;
-    Ok(Admitted { rows: Rows { columns, meta }, letters })
+    let input = take_columns(ranges, &admitted, &view.input)?;
+    let key_columns = primary_key_columns(source, &input);
+    let Viewed { columns, kept, failed } = view.apply(input).await?;
+    for (row, error) in failed {
+        let candidate = admitted[row];
+        let range = ranges[candidate.range];
+        let record = range.records.get(range.decoded.records[candidate.row] as usize);
+        let letter = Letter::of(&range.records, record, "malformed", plan);
+        let error = Some(format!("the view of \"{}\" could not be computed: {error}", source.name));
+        letters.push(Letter { error, event_time: Some(meta[row].event_time), ..letter });
+    }
+    let mut is_kept = vec![false; meta.len()];
+    kept.iter().for_each(|&row| is_kept[row] = true);
+    let dropped: Vec<usize> = (0..meta.len()).filter(|&row| !is_kept[row]).collect();
+    let filtered_keys = keys.select_columns(key_columns, &meta, &dropped)?;
+
+    letters.sort_by_key(|letter| (letter.partition, letter.offset));
+    let num_failed = letters.iter().filter(|letter| letter.reason == "malformed" && letter.event_time.is_some()).count();
+    counts.filtered += (dropped.len() - num_failed) as u64;
+    for letter in &letters {
+        match letter.reason {
+            "malformed" => counts.malformed += 1,
+            "future" => counts.future += 1,
+            "late" => counts.late += 1,
+            _ => counts.duplicate += 1,
+        }
+    }
+    let meta = kept.iter().map(|&row| meta[row]).collect();
+    Ok(Admitted { rows: Rows { columns, meta }, filtered_keys, letters })
+}
+
+/// The PRIMARY KEY columns of rows of a source, in key order.
+fn primary_key_columns(source: &SourceTable, rows: &RecordBatch) -> Vec<ArrayRef> {
+    source.primary_key_names().filter_map(|name| rows.column_by_name(name).cloned()).collect()
 }
 
 /// A decoded row on its way.

@@ -39,6 +39,14 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A folder for a checkpoint that nobody needs afterwards: in memory where the system has such a place,
+/// since syncing to a disk is most of a small batch's time.
+pub fn scratch_folder() -> Result<tempfile::TempDir> {
+    let in_memory = Path::new("/dev/shm");
+    let folder = if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
+    folder.map_err(|source| Error::internal("could not make a folder for the checkpoint").because(source))
+}
+
 /// All case files at `path` and below, sorted.
 ///
 /// # Errors
@@ -79,7 +87,7 @@ fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 pub async fn run(path: &Path, default_sql: &Path) -> std::result::Result<(), Failure> {
     let failure = |line, message: String| Failure { path: path.to_owned(), line, message };
     let text = std::fs::read_to_string(path).map_err(|error| failure(0, error.to_string()))?;
-    let folder = tempfile::tempdir().map_err(|error| failure(0, error.to_string()))?;
+    let folder = scratch_folder().map_err(|error| failure(0, error.to_string()))?;
     let mut case = Case::new(path, default_sql, folder.path());
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end_matches('\r');
@@ -88,7 +96,11 @@ pub async fn run(path: &Path, default_sql: &Path) -> std::result::Result<(), Fai
         }
         case.instruction(number, line).await.map_err(|message| failure(number, message))?;
     }
-    case.settle().map_err(|(line, message)| failure(line, message))
+    case.settle().map_err(|(line, message)| failure(line, message))?;
+    match case.refused {
+        Some(error) => Err(failure(text.lines().count(), format!("the SQL was refused: {error}"))),
+        None => Ok(()),
+    }
 }
 
 struct Case {
@@ -135,8 +147,8 @@ impl Case {
     }
 
     async fn instruction(&mut self, number: usize, line: &str) -> std::result::Result<(), String> {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let rest = rest.trim();
+        let (word, value) = line.split_once(' ').unwrap_or((line, ""));
+        let rest = value.trim();
         if word != "expect" {
             self.settle().map_err(|(line, message)| format!("(expectation of line {line}) {message}"))?;
         }
@@ -175,7 +187,7 @@ impl Case {
                     false => Err(format!("refused with another message: {error}")),
                 }
             }
-            topic => self.message(topic, rest),
+            topic => self.message(topic, value),
         }
     }
 
@@ -314,6 +326,9 @@ impl Case {
 
     fn expect(&mut self, number: usize, rest: &str) -> std::result::Result<(), String> {
         if rest == "nothing else" {
+            if self.seen.is_empty() {
+                return Err("nothing was triggered yet".to_owned());
+            }
             self.nothing_else = Some(number);
             return Ok(());
         }
@@ -342,6 +357,9 @@ impl Case {
                 if !self.engine()?.program().outputs.iter().any(|known| known.name == output) {
                     return Err(format!("the SQL has no output \"{output}\""));
                 }
+                if self.seen.is_empty() {
+                    return Err("nothing was triggered yet".to_owned());
+                }
                 self.named.insert(output.to_owned(), number);
                 if value != "nothing" {
                     let fields = serde_json::from_str(value).map_err(|error| error.to_string())?;
@@ -356,7 +374,7 @@ impl Case {
         let engine = self.engine()?;
         let program = engine.program();
         let Some(join) = &program.join else { return Ok(0) };
-        let side = Side::BOTH.into_iter().find(|&side| program.sources[join.side(side).source].name == table);
+        let side = Side::BOTH.into_iter().find(|&side| program.sources[join.side(side).input.source].name == table);
         side.map(|side| engine.state(side).len()).ok_or_else(|| format!("there is no table \"{table}\""))
     }
 

@@ -26,6 +26,10 @@ pub enum Command {
     /// Create, list or follow topics.
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Plan the SQL folder, without services; --connect also asks the broker and MongoDB.
+    Check(CheckArgs),
+    /// Show the SQL folder in plain words: sources, keys, how long rows are kept and why, rules, outputs, plans.
+    Explain(ExplainArgs),
     /// Run case files through the real engine, without services.
     Test(TestArgs),
     /// Compare what a run stored with the producer's ledger, record for record.
@@ -46,18 +50,26 @@ pub struct KafkaArgs {
     pub properties: Vec<String>,
 }
 
-/// Flags of `run`.
+/// How to reach MongoDB.
 #[derive(Args, Clone, Debug)]
-pub struct RunArgs {
-    /// Kafka.
-    #[command(flatten)]
-    pub kafka: KafkaArgs,
+pub struct MongoDbArgs {
     /// MongoDB connection string; with a password better in MONGODB_URI or MONGODB_URI_FILE.
     #[arg(long, env = "MONGODB_URI", default_value = "mongodb://localhost:27017", hide_env_values = true)]
     pub mongodb: String,
     /// A file that holds the MongoDB connection string; wins over --mongodb.
     #[arg(long, env = "MONGODB_URI_FILE", value_name = "FILE")]
     pub mongodb_uri_file: Option<PathBuf>,
+}
+
+/// Flags of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// MongoDB.
+    #[command(flatten)]
+    pub mongodb: MongoDbArgs,
     /// The folder of the SQL program.
     #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
     pub sql: PathBuf,
@@ -210,6 +222,31 @@ pub enum TopicsCommand {
     },
 }
 
+/// Flags of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// The folder of the SQL program.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+    /// Ask the broker for the topics, and MongoDB for its kind and the user's rights.
+    #[arg(long)]
+    pub connect: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// MongoDB.
+    #[command(flatten)]
+    pub mongodb: MongoDbArgs,
+}
+
+/// Flags of `explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// The folder of the SQL program.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+}
+
 /// Flags of `test`.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
@@ -233,9 +270,9 @@ pub struct ReconcileArgs {
     /// The files of `run --outputs`; without it MongoDB is read.
     #[arg(long, value_name = "DIR")]
     pub outputs: Option<PathBuf>,
-    /// MongoDB connection string.
-    #[arg(long, env = "MONGODB_URI", default_value = "mongodb://localhost:27017", hide_env_values = true)]
-    pub mongodb: String,
+    /// MongoDB.
+    #[command(flatten)]
+    pub mongodb: MongoDbArgs,
     /// The database of the collections.
     #[arg(long, env = "MONGODB_DATABASE", default_value = "ecomm_mart")]
     pub database: String,

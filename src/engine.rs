@@ -29,13 +29,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::joining::join;
 use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
 use crate::progress::BatchProgress;
+use crate::query::fingerprint::Fingerprint;
 use crate::query::folder::{SqlFolder, hex};
 use crate::query::join_view::Side;
-use crate::query::output::{Output, Reads, SinkTarget};
+use crate::query::output::{Output, Reads, Selected, SinkTarget};
 use crate::query::{Program, view};
-use crate::sink::{DocumentIds, OutputRows, SharedSink, json};
+use crate::sink::{DocumentIds, OutputRows, Refusal, RefusalReason, SharedSink, json};
 use crate::source::{Extent, Source};
-use crate::state::{RowMeta, Rows, SideChanges, SideState, file};
+use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
 use crate::trigger::Trigger;
 use crate::verdict::{Judged, judge_pairs, judge_rows};
 use crate::watermark::{PartitionClock, WatermarkInput, WatermarkPolicy};
@@ -136,7 +137,7 @@ impl Engine {
         let (mut program, mut next_program, mut pending) = (program, None, None);
         if let Some(Recovered { last_plan: Some(plan), pending: left, .. }) = &recovered {
             let before = Program::plan(checkpoint.program(&plan.program)?)?;
-            before.fingerprint().allows(&program.fingerprint()).map_err(|change| {
+            Fingerprint::of(&before).allows(&Fingerprint::of(&program)).map_err(|change| {
                 Error::checkpoint(format!("the SQL does not fit the checkpoint: {change}"))
                     .with("checkpoint", options.checkpoint.display())
                     .advise("undo the change, or start a new checkpoint with --checkpoint; rules, outputs and watermark.delay may change")
@@ -518,39 +519,42 @@ impl Engine {
         let mut clocks = self.clocks();
         let mut letters = Vec::new();
         let mut admitted: Vec<Rows> = Vec::new();
-        let sides: Vec<Side> =
-            if self.program.join.is_some() { Side::BOTH.to_vec() } else { vec![Side::Left] };
-        for &side in &sides {
-            let (source, columns) = match &self.program.join {
-                Some(join) => (&self.program.sources[join.side(side).source], &join.side(side).columns),
-                None => (&self.program.sources[0], &self.program.view.schema),
-            };
+        let mut filtered_keys = Vec::new();
+        for (side, view) in Side::BOTH.into_iter().zip(self.program.inputs()) {
+            let source = &self.program.sources[view.source];
             let of_source: Vec<&DecodedRange> =
                 ranges.iter().filter(|range| *range.records.tp.topic == *source.topic).collect();
             let keys = &self.committed.sides[side.index()].keys;
-            let Admitted { rows, letters: refused } =
-                admit(source, &of_source, columns, keys, plan, &mut clocks, &mut counts)?;
+            let Admitted { rows, filtered_keys: filtered, letters: refused } =
+                admit(source, view, &of_source, keys, plan, &mut clocks, &mut counts).await?;
             letters.extend(refused);
             admitted.push(rows);
+            filtered_keys.push(filtered);
         }
         let watermark = self.next_watermark(plan, &clocks);
+        let both = || Error::internal("a join has two sides");
         let (judged, origins, changes) = match &self.program.join {
             Some(view) => {
-                let [left, right]: [Rows; 2] =
-                    admitted.try_into().map_err(|_| Error::internal("a join has two sides"))?;
+                let new: [Rows; 2] = admitted.try_into().map_err(|_| both())?;
+                let filtered_keys: [KeyRows; 2] = filtered_keys.try_into().map_err(|_| both())?;
                 let state = [&self.committed.sides[0], &self.committed.sides[1]];
-                let mut joined = join(view, state, [left, right], watermark).await?;
+                let mut joined = join(view, state, new, filtered_keys, watermark).await?;
                 let judged = judge_pairs(&self.program, plan, &mut joined).await?;
                 counts.joined = joined.num_joined;
                 counts.unmatched = joined.num_unmatched;
                 counts.pairs = joined.num_pairs as u64;
-                (judged, joined.origins, Some(joined.changes))
+                (judged, joined.origins, joined.changes.into())
             }
             None => {
-                let rows = admitted.pop().ok_or_else(|| Error::internal("a program has a source"))?;
-                let judged = judge_rows(&self.program, plan, &rows.columns).await?;
+                let (rows, filtered) = admitted.pop().zip(filtered_keys.pop()).ok_or_else(both)?;
+                let side = &self.committed.sides[0];
+                let all: Vec<usize> = (0..rows.len()).collect();
+                let keys = side.keys.select(&rows, &all)?.followed_by(&filtered)?;
+                let changes = vec![SideChanges::only_keys(side.schema(), keys)];
+                let shown: Vec<usize> = (0..self.program.view.schema.fields().len()).collect();
+                let judged = judge_rows(&self.program, plan, &rows.columns.project(&shown)?).await?;
                 counts.joined = rows.len() as u64;
-                (judged, rows.meta.iter().map(|&meta| [Some(meta), None]).collect(), None)
+                (judged, rows.meta.iter().map(|&meta| [Some(meta), None]).collect(), changes)
             }
         };
         counts.valid = judged.num_valid;
@@ -571,10 +575,21 @@ impl Engine {
                 if output.reads != reads {
                     continue;
                 }
-                let (rows, at) = match reads {
+                let Selected { rows, at, failed } = match reads {
                     Reads::View => output.select(&outcome.judged.rows, plan.time_ms).await?,
                     Reads::DeadLetters => output.select(&outcome.letter_rows()?, plan.time_ms).await?,
                 };
+                for (row, error) in failed {
+                    let error = format!("output \"{}\" could not be computed: {error}", output.name);
+                    tracing::warn!("{error}");
+                    if reads == Reads::DeadLetters {
+                        return Err(Error::config(error).advise("an output of dead letters has to compute for every row: use TRY_CAST or CASE, start again, and the batch runs again"));
+                    }
+                    let refusal = Refusal { row: 0, reason: RefusalReason::Refused, error };
+                    let origin = outcome.origins[row as usize];
+                    refused.push(self.refused_letter(origin, None, &refusal, &output.name, plan));
+                    outcome.counts.refused += 1;
+                }
                 if rows.num_rows() == 0 {
                     continue;
                 }
@@ -600,10 +615,10 @@ impl Engine {
                     }
                     let origin = outcome.origins[at.value(refusal.row) as usize];
                     let document = json::object(&rows, refusal.row)?;
-                    refused.push(self.refused_letter(origin, document, &refusal, &output.name, plan));
+                    refused.push(self.refused_letter(origin, Some(document), &refusal, &output.name, plan));
                     match refusal.reason {
-                        crate::sink::RefusalReason::Refused => outcome.counts.refused += 1,
-                        crate::sink::RefusalReason::Conflict => outcome.counts.conflict += 1,
+                        RefusalReason::Refused => outcome.counts.refused += 1,
+                        RefusalReason::Conflict => outcome.counts.conflict += 1,
                     }
                 }
             }
@@ -615,8 +630,8 @@ impl Engine {
     fn refused_letter(
         &self,
         origin: [Option<RowMeta>; 2],
-        document: String,
-        refusal: &crate::sink::Refusal,
+        document: Option<String>,
+        refusal: &Refusal,
         output: &str,
         plan: &BatchPlan,
     ) -> Letter {
@@ -628,7 +643,7 @@ impl Engine {
             offset: meta.map_or(-1, |meta| meta.offset),
             timestamp_ms: meta.map_or(0, |meta| meta.timestamp_ms),
             key: None,
-            value: Some(document.into_bytes()),
+            value: document.map(String::into_bytes),
             headers: Vec::new(),
             reason: refusal.reason.name(),
             error: Some(format!("output \"{output}\": {}", refusal.error)),
@@ -639,7 +654,7 @@ impl Engine {
     }
 
     fn topic(&self, side: Side) -> Arc<str> {
-        let source = self.program.join.as_ref().map_or(0, |join| join.side(side).source);
+        let source = self.program.input(side).map_or(0, |input| input.source);
         Arc::clone(&self.program.sources[source].topic)
     }
 
@@ -675,14 +690,14 @@ impl Engine {
 
     /// Step 4, second half: the state in memory moves on, and its files are written.
     fn apply_state(&mut self, plan: &BatchPlan, outcome: &Outcome) -> Result<()> {
-        let (Some(view), Some(changes)) = (&self.program.join, &outcome.changes) else { return Ok(()) };
-        for side in Side::BOTH {
-            let (changes, files) = (&changes[side.index()], &mut self.committed.files[side.index()]);
+        for (side, changes) in Side::BOTH.into_iter().zip(&outcome.changes) {
+            let files = &mut self.committed.files[side.index()];
             let state = &mut self.committed.sides[side.index()];
             let delta = if is_empty(changes) { None } else { Some(file::delta(state, changes)?) };
             state.apply(changes)?;
             if let Some(watermark) = outcome.watermark {
-                state.evict(watermark.saturating_sub(view.reach(side)));
+                let reach = self.program.join.as_ref().map_or(0, |view| view.reach(side));
+                state.evict(watermark.saturating_sub(reach));
                 state.keys.sweep(Some(watermark));
             }
             let Some(delta) = delta else { continue };
@@ -749,7 +764,8 @@ impl Engine {
             Some(_) => self.committed.sides.iter().map(|side| side.num_waiting() as u64).sum(),
             None => 0,
         };
-        let accounted = total.tombstones + total.dead() + total.joined + total.unmatched + waiting;
+        let accounted =
+            total.tombstones + total.dead() + total.filtered + total.joined + total.unmatched + waiting;
         if total.records == accounted {
             return Ok(());
         }
@@ -812,7 +828,8 @@ struct Outcome {
     judged: Judged,
     /// For each row of the view the records behind it.
     origins: Vec<[Option<RowMeta>; 2]>,
-    changes: Option<[SideChanges; 2]>,
+    /// Of each side; of a program without a join one.
+    changes: Vec<SideChanges>,
     letters: Vec<Letter>,
     counts: Counts,
     clocks: PerPartition<PartitionClock>,

@@ -12,11 +12,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
 
 use crate::clock::Nanos;
 use crate::error::Result;
-use crate::query::join_view::{JoinView, Side};
+use crate::query::join_view::{JoinView, Pairs, Side};
 use crate::state::{KeyRows, RowMeta, RowRef, Rows, SideChanges, SideState};
 
 /// What a batch of the join gives.
@@ -54,11 +54,13 @@ pub enum LeftSlot {
 /// Joins the new rows of a batch.
 ///
 /// * `new`: admitted rows of each side, with their side's columns.
+/// * `filtered_keys`: the keys of admitted rows that the side's view filtered out.
 /// * `after`: the watermark that the batch ends with; `None` evicts nothing.
 pub async fn join(
     view: &JoinView,
     state: [&SideState; 2],
     mut new: [Rows; 2],
+    filtered_keys: [KeyRows; 2],
     after: Option<Nanos>,
 ) -> Result<Joined> {
     for side in Side::BOTH {
@@ -80,15 +82,21 @@ pub async fn join(
         (0..inputs[side.index()].len()).map(|row| row < num_new).collect()
     };
     let (left_new, right_new) = (is_new(Side::Left), is_new(Side::Right));
-    let (pairs, pair_left, pair_right) = if inputs.iter().any(Rows::is_empty) {
-        (
-            RecordBatch::new_empty(Arc::clone(&view.schema)),
-            UInt32Array::from(vec![0u32; 0]),
-            UInt32Array::from(vec![0u32; 0]),
-        )
+    let empty = || UInt32Array::from(Vec::<u32>::new());
+    let pairs = if inputs.iter().any(Rows::is_empty) {
+        let rows = RecordBatch::new_empty(Arc::clone(&view.schema));
+        Pairs { rows, left: empty(), right: empty(), kept: BooleanArray::from(Vec::<bool>::new()) }
     } else {
         view.pairs((&inputs[0].columns, &left_new), (&inputs[1].columns, &right_new)).await?
     };
+    // Who has matched is decided before the view's WHERE.
+    let matched: [HashSet<u32>; 2] =
+        [&pairs.left, &pairs.right].map(|rows| rows.values().iter().copied().collect());
+    let keep = |rows: &UInt32Array| -> Result<UInt32Array> {
+        Ok(arrow::compute::filter(rows, &pairs.kept)?.as_primitive().clone())
+    };
+    let (pair_left, pair_right) = (keep(&pairs.left)?, keep(&pairs.right)?);
+    let pairs = arrow::compute::filter_record_batch(&pairs.rows, &pairs.kept)?;
 
     let mut origins: Vec<[Option<RowMeta>; 2]> = pair_left
         .values()
@@ -101,22 +109,23 @@ pub async fn join(
     let mut changes = Vec::new();
     let mut left_slots = HashMap::new();
     for side in Side::BOTH {
-        let matched: HashSet<u32> =
-            [&pair_left, &pair_right][side.index()].values().iter().copied().collect();
         let outcome = settle(
             view,
             side,
             state[side.index()],
             &new[side.index()],
             &partners[side.index()],
-            &matched,
+            &matched[side.index()],
+            &filtered_keys[side.index()],
             after,
         )?;
         num_joined += outcome.num_joined;
         num_unmatched += outcome.alone.len() as u64;
         if view.keeps_unmatched(side) && !outcome.alone.is_empty() {
-            batches.push(view.alone(side, &outcome.alone.columns).await?);
-            origins.extend(outcome.alone.meta.iter().map(|&meta| match side {
+            let (rows, kept) = view.alone(side, &outcome.alone.columns).await?;
+            batches.push(arrow::compute::filter_record_batch(&rows, &kept)?);
+            let kept = outcome.alone.meta.iter().zip(kept.values().iter()).filter(|(_, kept)| *kept);
+            origins.extend(kept.map(|(&meta, _)| match side {
                 Side::Left => [Some(meta), None],
                 Side::Right => [None, Some(meta)],
             }));
@@ -159,6 +168,7 @@ fn settle(
     new: &Rows,
     partners: &[RowRef],
     matched: &HashSet<u32>,
+    filtered_keys: &KeyRows,
     after: Option<Nanos>,
 ) -> Result<Settled> {
     let matches_once = view.side(side).matches_once;
@@ -204,7 +214,7 @@ fn settle(
         .filter(|&reference| !state.meta(reference).matched && !matched_now.contains(&reference))
         .collect();
     let alone = state.rows(&expired)?.followed_by(&new.take(&alone_new)?)?;
-    let keys: KeyRows = state.keys.select(new, &not_kept)?;
+    let keys: KeyRows = state.keys.select(new, &not_kept)?.followed_by(filtered_keys)?;
     let changes = SideChanges { added: added.take(&kept)?, matched: marks, removed, keys };
     Ok(Settled { changes, alone, num_joined, slots })
 }

@@ -15,7 +15,7 @@
 //! * the words: [`offset`], [`batch`], [`trigger`], [`clock`], [`error`]
 //! * the loop: [`engine`] reads like the protocol of a batch
 //! * the stages: [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], [`sink`]
-//! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs
+//! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs; [`check`] shows it
 //! * what is remembered: [`state`], [`watermark`], [`checkpoint`]
 //! * what people see: [`progress`], [`live`]
 //! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
@@ -32,6 +32,7 @@
 pub mod admission;
 pub mod batch;
 pub mod case;
+pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

@@ -38,6 +38,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => ecomm_batch::demo::demo(&args).await,
         Command::Produce(args) => ecomm_batch::producer::produce(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Topics(command) => ecomm_batch::topics::execute(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => ecomm_batch::check::check(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => ecomm_batch::check::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Test(args) => ecomm_batch::case::test(&args).await,
         Command::Reconcile(args) => ecomm_batch::reconcile::reconcile(&args).await,
     }

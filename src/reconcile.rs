@@ -20,6 +20,7 @@ use crate::producer::ledger::{Entry, Ledger};
 use crate::producer::plan::{Destination, Topic};
 use crate::query::Program;
 use crate::query::join_view::Side;
+use crate::settings::mongodb_uri;
 
 /// The outputs of the shipped SQL.
 pub const OUTPUTS: [&str; 5] =
@@ -85,7 +86,7 @@ pub async fn reconcile(args: &ReconcileArgs) -> Result<ExitCode> {
     let ledger = Ledger::read(&args.ledger)?;
     let mut found = match &args.outputs {
         Some(folder) => documents_of_files(folder)?,
-        None => documents_of_mongodb(&args.mongodb, &args.database).await?,
+        None => documents_of_mongodb(&mongodb_uri(&args.mongodb)?.0, &args.database).await?,
     };
     found.extend(waiting(&args.checkpoint)?);
     let report = compare(&ledger, found);
@@ -290,7 +291,7 @@ pub fn waiting(checkpoint: &Path) -> Result<Vec<String>> {
     let Some(join) = &program.join else { return Ok(Vec::new()) };
     let mut facts = Vec::new();
     for side in Side::BOTH {
-        let topic = &program.sources[join.side(side).source].topic;
+        let topic = &program.sources[join.side(side).input.source].topic;
         let state = checkpoint.load_state(
             &program,
             side,

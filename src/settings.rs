@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{KafkaArgs, RunArgs};
+use crate::cli::{KafkaArgs, MongoDbArgs, RunArgs};
 use crate::engine::StartingOffsets;
 use crate::error::{Error, Result};
 use crate::offset::ByTopic;
@@ -60,13 +60,9 @@ impl RunSettings {
         if args.max_offsets_per_trigger == Some(0) {
             return Err(bad_flag("max-offsets-per-trigger", "0", "a batch needs at least one offset"));
         }
-        let mongodb = match &args.mongodb_uri_file {
-            Some(path) => read_secret(path)?,
-            None => args.mongodb.clone(),
-        };
         Ok(Self {
             kafka: kafka_config(&args.kafka)?,
-            mongodb: MongoDbUri(mongodb),
+            mongodb: mongodb_uri(&args.mongodb)?,
             sql: args.sql.clone(),
             checkpoint: args.checkpoint.clone(),
             trigger,
@@ -78,6 +74,17 @@ impl RunSettings {
             take_over: args.take_over,
             progress: args.progress.clone(),
         })
+    }
+}
+
+/// The connection string that the flags name.
+///
+/// # Errors
+/// [`Config`](crate::error::ErrorKind::Config): a file that can't be read.
+pub fn mongodb_uri(args: &MongoDbArgs) -> Result<MongoDbUri> {
+    match &args.mongodb_uri_file {
+        Some(path) => read_secret(path).map(MongoDbUri),
+        None => Ok(MongoDbUri(args.mongodb.clone())),
     }
 }
 

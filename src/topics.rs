@@ -1,6 +1,6 @@
 //! `topics`: create, list, tail.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -61,7 +61,31 @@ pub async fn create(config: &KafkaConfig, topic: &str, partitions: i32, replicat
         Some(Err((_, code))) => {
             Err(Error::config(format!("could not create the topic \"{topic}\"")).because(code.to_string()))
         }
-        _ => Ok(true),
+        _ => {
+            let (config, topic) = (config.clone(), topic.to_owned());
+            blocking(move || wait_until_known(&config, &topic, partitions)).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// Brokers learn of a new topic one after the other: waits until it has a leader for each partition.
+fn wait_until_known(config: &KafkaConfig, topic: &str, partitions: i32) -> Result<()> {
+    let consumer = consumer(config)?;
+    let started = Instant::now();
+    loop {
+        let metadata = consumer
+            .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
+            .map_err(|source| unreachable(config, &source))?;
+        let leaders = metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|p| p.leader() >= 0);
+        if leaders.count() >= partitions as usize {
+            return Ok(());
+        }
+        if started.elapsed() > ANSWER_TIMEOUT {
+            return Err(Error::unavailable(format!("the new topic \"{topic}\" has no leader for each partition yet"))
+                .advise("ask again with: ecomm-batch topics list"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

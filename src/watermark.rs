@@ -76,10 +76,11 @@ impl WatermarkInput<'_> {
 
     fn source(&self, policy: &WatermarkPolicy) -> SourceProgress {
         let mut least: Option<Nanos> = None;
-        let mut any_rows = false;
+        let (mut any_rows, mut all_silent) = (false, true);
         for (tp, range) in self.ranges.iter().filter(|(tp, _)| *tp.topic == *policy.topic) {
             let clock = self.clocks.get(tp).copied().unwrap_or_default();
             let unread = range.has_backlog();
+            all_silent &= self.is_idle(clock.last_record_ms, policy);
             let Some(max) = clock.max_event_time else {
                 if unread {
                     return SourceProgress::Holds;
@@ -94,7 +95,7 @@ impl WatermarkInput<'_> {
         }
         match least {
             Some(max) => SourceProgress::At(max.saturating_sub(nanos(policy.delay))),
-            None if any_rows || self.is_idle(None, policy) => SourceProgress::Idle,
+            None if any_rows || all_silent => SourceProgress::Idle,
             None => SourceProgress::Holds,
         }
     }
@@ -197,3 +198,4 @@ mod tests {
         assert_eq!(advance(Some(7), 60_000, &[], &partitions), Some(7));
     }
 }
+

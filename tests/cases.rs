@@ -23,12 +23,7 @@ async fn all_hold(folder: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shared_cases_hold() {
-    all_hold(Path::new("../shared/cases")).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn own_cases_hold() {
+async fn all_cases_hold() {
     all_hold(Path::new("tests/cases")).await;
 }
 
@@ -36,7 +31,7 @@ async fn own_cases_hold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_expectation_fails() {
     let folder = tempfile::tempdir().expect("a folder");
-    let sql = std::path::absolute("../shared/cases/sql/left-after-5m").expect("a path");
+    let sql = std::path::absolute("tests/cases/sql/left-after-5m").expect("a path");
     let head = format!(
         "sql {}\norders {{\"order_id\":\"K1\",\"amount\":2.00,\"created_at\":\"2026-01-05T00:01:00Z\"}}\n\
          payments {{\"payment_id\":\"P1\",\"order_id\":\"K1\",\"amount\":6.00,\"created_at\":\"2026-01-05T00:02:00Z\"}}\ntrigger\n",

@@ -3,5 +3,11 @@
 /// Case files run through the real engine.
 mod cases;
 
+/// Broken SQL folders and what is said of them.
+mod refusals;
+
+/// Streaming equals batch, against two oracles.
+mod oracle;
+
 /// Real Kafka and real MongoDB.
 mod wire;

@@ -23,11 +23,12 @@ use crate::batch::{BatchId, BatchPlan};
 use crate::error::{Error, Result};
 use crate::query::Program;
 use crate::query::folder::{SqlFile, SqlFolder};
-use crate::query::join_view::Side;
+use crate::query::reference::ReferenceFile;
+use crate::query::join_view::{JoinView, Side};
 use crate::state::file::Loader;
 use crate::state::{KeyRegistry, SideState};
 use directory::Directory;
-use record::{CommitRecord, Metadata, OffsetRecord, StateFile, open, seal};
+use record::{CommitRecord, Metadata, OffsetRecord, ProgramRecord, StateFile, open, seal};
 
 /// A query's checkpoint.
 #[derive(Debug)]
@@ -147,31 +148,43 @@ impl Checkpoint {
         self.directory.publish(&name, &seal(&name, &OffsetRecord::from(plan))?)
     }
 
-    /// Stores the text of a program once.
+    /// Stores the text of a program and its reference files once; `program.json` is written last.
     fn store_program(&self, hash: &str, folder: &SqlFolder) -> Result<()> {
         let name = format!("sql/{hash}/program.json");
-        if self.directory.read(&name)?.is_none() {
-            let files: Vec<(&String, &String)> =
-                folder.files.iter().map(|file| (&file.path, &file.text)).collect();
-            let text = serde_json::to_vec_pretty(&files)
-                .map_err(|source| Error::internal("could not store the SQL").because(source))?;
-            self.directory.publish(&name, &text)?;
+        if self.directory.read(&name)?.is_some() {
+            return Ok(());
         }
-        Ok(())
+        for (number, file) in folder.references.iter().enumerate() {
+            let copy = format!("sql/{hash}/reference-{number}");
+            // Left by a crash before program.json: the hash names the same content.
+            self.directory.remove(&copy)?;
+            self.directory.publish(&copy, &file.bytes)?;
+        }
+        let references = folder.references.iter().map(|file| (file.location.clone(), file.name.clone()));
+        let record = ProgramRecord {
+            files: folder.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect(),
+            references: references.collect(),
+        };
+        self.directory.publish(&name, &seal(&name, &record)?)
     }
 
-    /// The text of a stored program.
+    /// The text of a stored program, with its reference files.
     pub fn program(&self, hash: &str) -> Result<SqlFolder> {
         let name = format!("sql/{hash}/program.json");
-        let bytes = self.directory.read(&name)?.ok_or_else(|| self.missing(&name))?;
-        let broken = || {
-            Error::checkpoint(format!("the checkpoint file \"{name}\" is broken"))
-                .advise("restore the checkpoint from a copy, or start a new one with --checkpoint")
-        };
-        let files: Vec<(String, String)> = serde_json::from_slice(&bytes).map_err(|_| broken())?;
-        let files = files.into_iter().map(|(path, text)| SqlFile { path, text }).collect();
-        let folder = SqlFolder { root: self.root().join("sql").join(hash), files };
-        if folder.hash() == hash { Ok(folder) } else { Err(broken()) }
+        let record: ProgramRecord = self.read_record(&name)?;
+        let mut references = Vec::new();
+        for (number, (location, file)) in record.references.into_iter().enumerate() {
+            let copy = format!("sql/{hash}/reference-{number}");
+            let bytes = self.directory.read(&copy)?.ok_or_else(|| self.missing(&copy))?;
+            references.push(ReferenceFile { location, name: file, bytes });
+        }
+        let files = record.files.into_iter().map(|(path, text)| SqlFile { path, text }).collect();
+        let folder = SqlFolder { root: self.root().join("sql").join(hash), files, references };
+        if folder.hash() == hash {
+            return Ok(folder);
+        }
+        Err(Error::checkpoint(format!("the files under \"sql/{hash}\" in the checkpoint are not as they were written"))
+            .advise("restore the checkpoint from a copy, or start a new one with --checkpoint"))
     }
 
     /// Writes a state file of this attempt.
@@ -189,9 +202,9 @@ impl Checkpoint {
         commit: Option<&CommitRecord>,
     ) -> Result<SideState> {
         let mut state = new_side(program, side)?;
-        let (Some(join), Some(commit)) = (&program.join, commit) else { return Ok(state) };
+        let Some(commit) = commit else { return Ok(state) };
         let watermark = commit.watermark;
-        let mut loader = Loader::new(join.side(side), state);
+        let mut loader = Loader::new(program.join.as_ref().map(|join| join.side(side)), state);
         for file in commit.state.get(side.index()).into_iter().flatten() {
             let bytes = self.directory.read(&file.name)?.ok_or_else(|| self.missing(&file.name))?;
             if StateFile::of(file.name.clone(), &bytes) != *file {
@@ -203,8 +216,8 @@ impl Checkpoint {
             }
             loader.apply(&file.name, bytes)?;
         }
-        state =
-            loader.finish(watermark.map(|watermark| watermark.saturating_sub(join.reach(side))), watermark);
+        let reach = program.join.as_ref().map_or(0, |join| join.reach(side));
+        state = loader.finish(watermark.map(|watermark| watermark.saturating_sub(reach)), watermark);
         Ok(state)
     }
 
@@ -248,15 +261,13 @@ fn side_name(side: Side) -> &'static str {
 
 /// An empty side of `program`; without a join the left one stands for the only source, which keeps keys only.
 fn new_side(program: &Program, side: Side) -> Result<SideState> {
-    let (source, schema, memory) = match &program.join {
-        Some(join) => {
-            let plan = join.side(side);
-            (&program.sources[plan.source], std::sync::Arc::clone(&plan.columns), join.width())
-        }
-        None => (&program.sources[0], std::sync::Arc::clone(&program.view.schema), 0),
+    let Some(input) = program.input(side) else {
+        let schema = std::sync::Arc::new(arrow::datatypes::Schema::empty());
+        let keys = KeyRegistry::try_new(&schema, &[], 0)?;
+        return Ok(SideState::new(schema, keys));
     };
-    let names: Vec<String> =
-        source.primary_key.iter().map(|&index| source.columns.field(index).name().clone()).collect();
-    let keys = KeyRegistry::try_new(&source.columns, &names, memory)?;
-    Ok(SideState::new(schema, keys))
+    let memory = program.join.as_ref().map_or(0, JoinView::width);
+    let names: Vec<String> = input.keys.iter().map(|(_, name)| name.clone()).collect();
+    let keys = KeyRegistry::try_new(&input.columns, &names, memory)?;
+    Ok(SideState::new(std::sync::Arc::clone(&input.columns), keys))
 }

@@ -28,6 +28,15 @@ pub struct Metadata {
     pub started_ms: i64,
 }
 
+/// `sql/<hash>/program.json`: the SQL as it was planned.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ProgramRecord {
+    /// Path and text of each SQL file.
+    pub(super) files: Vec<(String, String)>,
+    /// LOCATION and name of each reference file; its copy is `reference-<index>` beside this.
+    pub(super) references: Vec<(String, String)>,
+}
+
 /// `offsets/<N>`: the intent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OffsetRecord {
@@ -161,6 +170,8 @@ pub struct Counts {
     pub duplicate: u64,
     /// Beyond what is believable.
     pub future: u64,
+    /// Admitted records that a view over their source filtered out.
+    pub filtered: u64,
     /// Records that found their first partner, or passed on in a program without a join.
     pub joined: u64,
     /// Records that went without a partner.
@@ -186,6 +197,7 @@ impl Counts {
         self.late += other.late;
         self.duplicate += other.duplicate;
         self.future += other.future;
+        self.filtered += other.filtered;
         self.joined += other.joined;
         self.unmatched += other.unmatched;
         self.pairs += other.pairs;

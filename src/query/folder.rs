@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::query::reference::{self, ReferenceFile};
 
 /// More text than this in one file is a mistake.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -35,10 +36,13 @@ pub struct SqlFolder {
     pub root: PathBuf,
     /// Its files.
     pub files: Vec<SqlFile>,
+    /// The files of its reference tables.
+    pub references: Vec<ReferenceFile>,
 }
 
 impl SqlFolder {
-    /// Reads the folder and fills in `${NAME}` and `${NAME:-default}` from `variable`.
+    /// Reads the folder with the files of its reference tables, and fills in `${NAME}` and
+    /// `${NAME:-default}` from `variable`.
     ///
     /// # Errors
     /// [`Config`](crate::error::ErrorKind::Config) names the file that can't be read or the
@@ -60,17 +64,26 @@ impl SqlFolder {
                     "give the folder that holds sources/, the join view, rules/ and outputs/ with --sql",
                 ));
         }
-        Ok(Self { root: root.to_owned(), files })
+        let mut folder = Self { root: root.to_owned(), files, references: Vec::new() };
+        folder.references = reference::read_files(&folder)?;
+        Ok(folder)
     }
 
-    /// The SHA-256 of paths and texts, in hexadecimal: the program's name in the checkpoint.
+    /// The SHA-256 of paths and contents, in hexadecimal: the program's name in the checkpoint.
     pub fn hash(&self) -> String {
         let mut hasher = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        };
         for file in &self.files {
-            for part in [&file.path, &file.text] {
-                hasher.update((part.len() as u64).to_le_bytes());
-                hasher.update(part.as_bytes());
-            }
+            add(file.path.as_bytes());
+            add(file.text.as_bytes());
+        }
+        for file in &self.references {
+            add(file.location.as_bytes());
+            add(file.name.as_bytes());
+            add(&file.bytes);
         }
         hex(&hasher.finalize())
     }

@@ -9,6 +9,9 @@
 //! right alone  nothing (outer join) right
 //! ```
 //!
+//! A WHERE of the view filters the joined rows; it is computed as a hidden column, since a row whose
+//! pairs are all filtered out has matched all the same.
+//!
 //! Example: `p.created_at BETWEEN o.created_at - 5 min AND o.created_at + 10 min` means
 //! −5 min ≤ p − o ≤ 10 min. With the watermark at 12:00, an order of 11:49 can't meet a payment any
 //! more (11:49 + 10 min < 12:00), one of 11:50 still can; a payment of 11:54 can't meet an order
@@ -21,14 +24,11 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use datafusion::catalog::default_table_source::provider_as_source;
-use datafusion::common::TableReference;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Volatility,
-};
+use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Volatility, lit};
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
@@ -39,7 +39,10 @@ use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
 use crate::query::session::{Prepared, Slot, confined, least_volatility};
 use crate::query::source_table::SourceTable;
-use crate::query::statement::{refuse, sql_error};
+use crate::query::source_view::{SourceSubtree, SourceView};
+use crate::query::statement::{refuse, refuse_at, sql_error};
+use crate::query::time_range::time_range;
+use crate::query::view::ROW;
 
 /// A side of the join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,12 +71,12 @@ impl Side {
     }
 }
 
-/// The hidden columns of a side's input.
-const ROW: &str = "_row";
+/// The hidden column of a side's input that says whether a row came in this batch.
 const NEW: &str = "_new";
 /// The hidden columns of the joined rows.
-pub(crate) const LEFT_ROW: &str = "_left_row";
-pub(crate) const RIGHT_ROW: &str = "_right_row";
+const LEFT_ROW: &str = "_left_row";
+const RIGHT_ROW: &str = "_right_row";
+const KEPT: &str = "_kept";
 
 /// A view over the join of two sources.
 #[derive(Debug)]
@@ -82,6 +85,8 @@ pub struct JoinView {
     pub join_type: JoinType,
     /// The equalities as (left, right) SQL expressions, for people and for the fingerprint.
     pub keys: Vec<(String, String)>,
+    /// The other predicates of ON, the time bounds among them.
+    pub predicates: Vec<String>,
     /// Least and greatest right event time minus left event time, in nanoseconds, both inclusive.
     pub time_range: (Nanos, Nanos),
     /// The columns of the view.
@@ -96,16 +101,29 @@ pub struct JoinView {
 /// What the join needs of one side.
 #[derive(Debug)]
 pub struct SidePlan {
-    /// The index of its source in the program.
-    pub source: usize,
-    /// The columns that state keeps: used by the view, of the PRIMARY KEY, or the event time.
-    pub columns: SchemaRef,
+    /// The rows that enter the join: the columns of the side that the view uses, and its PRIMARY KEY.
+    pub input: SourceView,
+    /// What the view calls the side.
+    pub alias: String,
     /// The other side's PRIMARY KEY is the join key: a row that has matched once can't match again.
     pub matches_once: bool,
     slot: Slot,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     converter: RowConverter,
     admits: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// Rows that the view made of pairs.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    /// The view's rows, of all pairs.
+    pub(crate) rows: RecordBatch,
+    /// For each the index of its left input row.
+    pub(crate) left: UInt32Array,
+    /// For each the index of its right input row.
+    pub(crate) right: UInt32Array,
+    /// Which of them the view's WHERE lets through.
+    pub(crate) kept: BooleanArray,
 }
 
 impl JoinView {
@@ -118,99 +136,107 @@ impl JoinView {
         }
         let state = confined(Vec::new())?;
         let as_sql = |source| sql_error(file, &source);
+        let plan = where_into_inner_join(plan.clone()).map_err(as_sql)?;
         let analyzed = state
             .analyzer()
-            .execute_and_check(plan.clone(), state.config_options(), |_, _| {})
+            .execute_and_check(plan, state.config_options(), |_, _| {})
             .map_err(as_sql)?;
         let optimizer = Optimizer::with_rules(vec![
             Arc::new(SimplifyExpressions::new()),
             Arc::new(ExtractEquijoinPredicate::new()),
         ]);
         let plan = optimizer.optimize(analyzed, &state, |_, _| {}).map_err(as_sql)?;
-        let LogicalPlan::Projection(projection) = &plan else {
-            return Err(not_a_join(file));
-        };
-        let LogicalPlan::Join(join) = projection.input.as_ref() else {
-            return Err(not_a_join(file));
-        };
+        let join = find_join(file, &plan)?;
         if !matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full) {
-            return Err(refuse(file, format!("a {} join of streams is not supported", join.join_type))
+            return Err(refuse_at(file, "JOIN", format!("a {} join of streams is not supported", join.join_type))
                 .advise("use INNER, LEFT, RIGHT or FULL JOIN"));
         }
         if let Some(field) = plan.schema().fields().iter().find(|field| field.name().starts_with('_')) {
-            return Err(refuse(
+            return Err(refuse_at(
                 file,
+                field.name(),
                 format!("the view's column \"{}\" begins with an underscore", field.name()),
             )
             .advise("such names are the engine's; give it another with AS"));
         }
-        let inputs = [Input::read(file, &join.left, sources)?, Input::read(file, &join.right, sources)?];
+        let mut seen = BTreeSet::new();
+        if let Some(field) = plan.schema().fields().iter().find(|field| !seen.insert(field.name().clone())) {
+            return Err(refuse_at(file, field.name(), format!("the view has the column \"{}\" twice", field.name()))
+                .advise("give one of them another name with AS"));
+        }
+        let side = |input: &LogicalPlan| {
+            SourceSubtree::read(file, input, sources)?.ok_or_else(|| not_a_join(file))
+        };
+        let inputs = [side(&join.left)?, side(&join.right)?];
+        if inputs[0].source_index == inputs[1].source_index {
+            return Err(refuse_at(file, "JOIN", "the view joins a table with itself")
+                .advise("declare a second Kafka table over the same topic, and join the two"));
+        }
         if join.on.is_empty() {
-            return Err(refuse(file, "the join has no equality on a key").advise(format!(
+            return Err(refuse_at(file, "ON", "the join has no equality on a key").advise(format!(
                 "add one to ON, for example {}.<key> = {}.<key>",
                 inputs[0].alias, inputs[1].alias
             )));
         }
         let conjuncts: Vec<Expr> = join.filter.clone().map(split_conjunction_owned).unwrap_or_default();
-        let time_range = time_range(file, &conjuncts, &inputs)?;
-        Self::build(file, join, &projection.expr, conjuncts, time_range, inputs)
+        // Times that must be equal are found among the keys.
+        let equal = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
+        let bounds: Vec<Expr> = conjuncts.iter().cloned().chain(equal).collect();
+        let time_range = time_range(file, &bounds, &inputs)?;
+        Self::build(file, &plan, join, conjuncts, time_range, inputs)
     }
 
     fn build(
         file: &SqlFile,
+        plan: &LogicalPlan,
         join: &Join,
-        select: &[Expr],
         conjuncts: Vec<Expr>,
         time_range: (Nanos, Nanos),
-        inputs: [Input<'_>; 2],
+        inputs: [SourceSubtree<'_>; 2],
     ) -> Result<Self> {
         let as_sql = |source| sql_error(file, &source);
         let state = confined(Vec::new())?;
         let equalities = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
         let on: Vec<Expr> = equalities.chain(conjuncts.iter().cloned()).collect();
-        let used = used_columns(select.iter().chain(&on))?;
+        let used = columns_above_join(plan, &on)?;
         let sides = Side::BOTH.map(|side| {
             let input = &inputs[side.index()];
             let keys = join.on.iter().map(|(left, right)| if side == Side::Left { left } else { right });
             let other_keys: Vec<&Expr> =
                 join.on.iter().map(|(left, right)| if side == Side::Left { right } else { left }).collect();
             let matches_once = inputs[side.other().index()].is_identified_by(&other_keys);
-            SidePlan::build(&state, input, &used, keys, &conjuncts, matches_once).map_err(as_sql)
+            SidePlan::build(file, &state, input, &used, keys, &conjuncts, matches_once)
         });
         let [left, right] = sides;
         let sides = [left?, right?];
 
-        let new = |input: &Input<'_>| Expr::Column(Column::new(Some(input.alias.clone()), NEW));
-        let row = |input: &Input<'_>, name: &str| {
-            Expr::Column(Column::new(Some(input.alias.clone()), ROW)).alias(name)
-        };
         let scan = |side: Side| inputs[side.index()].scan(&sides[side.index()].slot);
-        let either_new = new(&inputs[0]).or(new(&inputs[1]));
-        let mut with_rows: Vec<Expr> = select.to_vec();
-        with_rows.push(row(&inputs[0], LEFT_ROW));
-        with_rows.push(row(&inputs[1], RIGHT_ROW));
         let joined = |join_type, on: Vec<Expr>| -> Result<LogicalPlan> {
-            LogicalPlanBuilder::from(scan(Side::Left)?)
-                .join_on(scan(Side::Right)?, join_type, on)
-                .and_then(|builder| builder.project(with_rows.clone()))
-                .and_then(LogicalPlanBuilder::build)
-                .map_err(as_sql)
+            let (left, right) = (scan(Side::Left)?, scan(Side::Right)?);
+            with_hidden_columns(plan, &inputs, || {
+                LogicalPlanBuilder::from(left.clone()).join_on(right.clone(), join_type, on.clone())?.build()
+            })
+            .map_err(as_sql)
         };
+        let new = |input: &SourceSubtree<'_>| Expr::Column(Column::new(Some(input.alias.clone()), NEW));
         let mut on_new = on.clone();
-        on_new.push(either_new);
+        on_new.push(new(&inputs[0]).or(new(&inputs[1])));
         let pairs = joined(JoinType::Inner, on_new)?;
         let outer = joined(JoinType::Full, on.clone())?;
-        let num_columns = select.len();
+        let num_columns = plan.schema().fields().len();
         let fields = |plan: &LogicalPlan| -> SchemaRef {
-            Arc::new(Schema::new(plan.schema().fields()[..num_columns].to_vec()))
+            let fields = plan.schema().fields()[..num_columns].iter();
+            Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
         };
         let joined_schema = fields(&pairs);
-        let of_view = joined(join.join_type, on.clone())?;
-        let schema = fields(&of_view);
+        let schema = fields(&joined(join.join_type, on.clone())?);
         let prepare = |plan| Prepared::try_new(&state, plan).map_err(as_sql);
+        let mut predicates: Vec<String> = conjuncts.iter().map(ToString::to_string).collect();
+        predicates.sort();
         Ok(Self {
             join_type: join.join_type,
             keys: join.on.iter().map(|(left, right)| (left.to_string(), right.to_string())).collect(),
+            predicates,
             time_range,
             schema,
             joined_schema,
@@ -248,49 +274,73 @@ impl JoinView {
         self.time_range.1.saturating_sub(self.time_range.0)
     }
 
+    /// The physical plan of a batch's pairs, for people.
+    pub fn describe_pairs(&self) -> Result<String> {
+        Ok(self.pairs.describe()?)
+    }
+
     /// The pairs of which at least one row is new.
     ///
     /// Inputs have their side's columns; `*_new` says of each row whether it came in this batch.
-    /// Returns the view's rows, and for each the index of its left and right input row.
     pub(crate) async fn pairs(
         &self,
         left: (&RecordBatch, &[bool]),
         right: (&RecordBatch, &[bool]),
-    ) -> Result<(RecordBatch, UInt32Array, UInt32Array)> {
+    ) -> Result<Pairs> {
         self.side(Side::Left).set_input(Some(left))?;
         self.side(Side::Right).set_input(Some(right))?;
-        let rows = self.pairs.run(0).await?;
+        let joined = self.pairs.run(0).await;
         self.clear();
-        let num_columns = self.schema.fields().len();
-        let index = |offset: usize| rows.column(num_columns + offset).as_primitive().clone();
-        let (left, right) = (index(0), index(1));
-        Ok((self.view_rows(&rows, num_columns)?, left, right))
+        self.take_apart(&joined.map_err(|error| self.failed(&error))?)
     }
 
-    /// `rows` of `side` as the view shows them without a partner, in their order.
-    pub(crate) async fn alone(&self, side: Side, rows: &RecordBatch) -> Result<RecordBatch> {
+    /// `rows` of `side` as the view shows them without a partner, in their order, and which of them
+    /// its WHERE lets through.
+    pub(crate) async fn alone(&self, side: Side, rows: &RecordBatch) -> Result<(RecordBatch, BooleanArray)> {
         let none = vec![false; rows.num_rows()];
         self.side(side).set_input(Some((rows, &none)))?;
         self.side(side.other()).set_input(None)?;
-        let joined = self.alone[side.index()].run(0).await?;
+        let joined = self.alone[side.index()].run(0).await;
         self.clear();
-        let num_columns = self.schema.fields().len();
-        let order: &UInt32Array = joined.column(num_columns + side.index()).as_primitive();
-        if joined.num_rows() != rows.num_rows() {
+        let joined = self.take_apart(&joined.map_err(|error| self.failed(&error))?)?;
+        let order = if side == Side::Left { &joined.left } else { &joined.right };
+        if order.len() != rows.num_rows() {
             return Err(Error::internal("the outer join lost or doubled a row"));
         }
         let mut at = vec![0u32; rows.num_rows()];
         for (position, &row) in (0u32..).zip(order.values()) {
             at[row as usize] = position;
         }
-        let joined = self.view_rows(&joined, num_columns)?;
-        Ok(arrow::compute::take_record_batch(&joined, &UInt32Array::from(at))?)
+        let at = UInt32Array::from(at);
+        let kept = arrow::compute::take(&joined.kept, &at, None)?.as_boolean().clone();
+        Ok((arrow::compute::take_record_batch(&joined.rows, &at)?, kept))
     }
 
-    /// The view's columns with the view's nullability, whatever join type produced them.
-    fn view_rows(&self, rows: &RecordBatch, num_columns: usize) -> Result<RecordBatch> {
-        let columns = rows.columns()[..num_columns].to_vec();
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    /// The view's columns with the view's nullability, whatever join type produced them, and the hidden ones.
+    fn take_apart(&self, joined: &RecordBatch) -> Result<Pairs> {
+        let num_columns = self.schema.fields().len();
+        let hidden = |name: &str| {
+            joined.column_by_name(name).ok_or_else(|| Error::internal(format!("the join lost its column {name}")))
+        };
+        let rows = RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            joined.columns()[..num_columns].to_vec(),
+            &arrow::array::RecordBatchOptions::new().with_row_count(Some(joined.num_rows())),
+        )?;
+        let kept = hidden(KEPT)?.as_boolean();
+        let kept = BooleanArray::from_iter((0..kept.len()).map(|row| Some(kept.is_valid(row) && kept.value(row))));
+        Ok(Pairs {
+            rows,
+            left: hidden(LEFT_ROW)?.as_primitive().clone(),
+            right: hidden(RIGHT_ROW)?.as_primitive().clone(),
+            kept,
+        })
+    }
+
+    fn failed(&self, error: &datafusion::error::DataFusionError) -> Error {
+        Error::config("the join view failed on a row").because(error.strip_backtrace()).advise(
+            "its expressions have to compute for every row: use TRY_CAST, NULLIF or CASE, start again, and the batch runs again",
+        )
     }
 
     fn clear(&self) {
@@ -302,51 +352,40 @@ impl JoinView {
 
 impl SidePlan {
     fn build<'e>(
+        file: &SqlFile,
         state: &SessionState,
-        input: &Input<'_>,
+        subtree: &SourceSubtree<'_>,
         used: &BTreeSet<(TableReference, String)>,
         keys: impl Iterator<Item = &'e Expr>,
         conjuncts: &[Expr],
         matches_once: bool,
-    ) -> datafusion::error::Result<Self> {
-        let sql_schema = input.source.sql_schema();
-        let is_kept = |index: usize, name: &str| {
-            index == input.source.event_time
-                || input.source.primary_key.contains(&index)
-                || used.contains(&(input.alias.clone(), name.to_owned()))
-        };
-        let kept: Vec<Arc<Field>> = sql_schema
-            .fields()
-            .iter()
-            .enumerate()
-            .filter(|(index, field)| is_kept(*index, field.name()))
-            .map(|(_, field)| Arc::clone(field))
-            .collect();
-        let columns: SchemaRef = Arc::new(Schema::new(kept.clone()));
-        let mut fields = kept;
+    ) -> Result<Self> {
+        let alias = &subtree.alias;
+        let input = subtree.build(file, state, |name| used.contains(&(alias.clone(), name.to_owned())))?;
+        let mut fields: Vec<Arc<Field>> = input.columns.fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW, DataType::UInt32, false)));
         fields.push(Arc::new(Field::new(NEW, DataType::Boolean, false)));
         let slot = Slot::new(Arc::new(Schema::new(fields)));
-        let schema = DFSchema::try_from_qualified_schema(input.alias.clone(), &columns)?;
+        let schema = DFSchema::try_from_qualified_schema(alias.clone(), &input.columns)?;
         let keys: Vec<Arc<dyn PhysicalExpr>> = keys
             .map(|key| state.create_physical_expr(key.clone(), &schema))
             .collect::<datafusion::error::Result<_>>()?;
         let sort_fields = keys
             .iter()
-            .map(|key| key.data_type(&columns).map(SortField::new))
+            .map(|key| key.data_type(&input.columns).map(SortField::new))
             .collect::<datafusion::error::Result<Vec<_>>>()?;
         let own: Option<Expr> = conjuncts
             .iter()
             .filter(|conjunct| {
                 let columns = conjunct.column_refs();
-                columns.iter().all(|column| column.relation.as_ref() == Some(&input.alias))
+                columns.iter().all(|column| column.relation.as_ref() == Some(alias))
             })
             .cloned()
             .reduce(Expr::and);
         let admits = own.map(|own| state.create_physical_expr(own, &schema)).transpose()?;
         Ok(Self {
-            source: input.source_index,
-            columns,
+            input,
+            alias: alias.to_string(),
             matches_once,
             slot,
             keys,
@@ -393,6 +432,12 @@ impl SidePlan {
     }
 }
 
+impl SourceSubtree<'_> {
+    fn scan(&self, slot: &Slot) -> Result<LogicalPlan> {
+        Ok(LogicalPlanBuilder::scan(self.alias.clone(), provider_as_source(slot.table()?), None)?.build()?)
+    }
+}
+
 /// FNV-1a with a final mix; fixed for ever, so that state can be indexed again after a restart.
 fn fnv1a(bytes: &[u8]) -> u64 {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
@@ -401,199 +446,107 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// One input of the join: a Kafka table, perhaps under another name.
-struct Input<'a> {
-    source_index: usize,
-    source: &'a SourceTable,
-    table: TableReference,
-    alias: TableReference,
-}
-
-impl<'a> Input<'a> {
-    fn read(file: &SqlFile, plan: &LogicalPlan, sources: &'a [SourceTable]) -> Result<Self> {
-        let (scan, alias) = match plan {
-            LogicalPlan::SubqueryAlias(alias) => (alias.input.as_ref(), Some(alias.alias.clone())),
-            other => (other, None),
-        };
-        let LogicalPlan::TableScan(scan) = scan else { return Err(not_a_join(file)) };
-        let table = scan.table_name.table();
-        let source_index = sources
-            .iter()
-            .position(|source| source.name == table)
-            .ok_or_else(|| refuse(file, format!("\"{table}\" is no Kafka table")))?;
-        Ok(Self {
-            source_index,
-            source: &sources[source_index],
-            table: scan.table_name.clone(),
-            alias: alias.unwrap_or_else(|| scan.table_name.clone()),
-        })
-    }
-
-    fn scan(&self, slot: &Slot) -> Result<LogicalPlan> {
-        let mut builder =
-            LogicalPlanBuilder::scan(self.table.clone(), provider_as_source(slot.table()?), None)?;
-        if self.alias != self.table {
-            builder = builder.alias(self.alias.clone())?;
-        }
-        Ok(builder.build()?)
-    }
-
-    /// Whether the PRIMARY KEY is among `keys`, so that a key names one row at most.
-    fn is_identified_by(&self, keys: &[&Expr]) -> bool {
-        !self.source.primary_key.is_empty()
-            && self.source.primary_key.iter().all(|&index| {
-                let name = self.source.columns.field(index).name();
-                keys.iter().any(|key| matches!(key, Expr::Column(column) if column.name == *name))
-            })
-    }
-
-    fn is_event_time(&self, column: &Column) -> bool {
-        column.relation.as_ref() == Some(&self.alias)
-            && column.name == *self.source.columns.field(self.source.event_time).name()
-    }
-}
-
 fn not_a_join(file: &SqlFile) -> Error {
-    refuse(file, "the view is not a plain join of two Kafka tables").advise(
+    refuse_at(file, "FROM", "the view is not a plain join of two Kafka tables").advise(
         "write SELECT … FROM a JOIN b ON a.key = b.key AND b.time BETWEEN a.time - INTERVAL '…' AND a.time + INTERVAL '…'; \
-         filters and calculations belong into rules and outputs",
+         each side may be a filtered and projected table; calculations over several rows belong into the database",
     )
 }
 
-fn used_columns<'e>(exprs: impl Iterator<Item = &'e Expr>) -> Result<BTreeSet<(TableReference, String)>> {
-    let mut used = BTreeSet::new();
-    for expr in exprs {
-        expr.apply(|expr| {
-            if let Expr::Column(Column { relation: Some(relation), name, .. }) = expr {
-                used.insert((relation.clone(), name.clone()));
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
+/// The join below projections, filters and aliases.
+fn find_join<'p>(file: &SqlFile, plan: &'p LogicalPlan) -> Result<&'p Join> {
+    match plan {
+        LogicalPlan::Join(join) => Ok(join),
+        LogicalPlan::Projection(projection) => find_join(file, &projection.input),
+        LogicalPlan::Filter(filter) => find_join(file, &filter.input),
+        LogicalPlan::SubqueryAlias(alias) => find_join(file, &alias.input),
+        other => {
+            let name = other.display().to_string();
+            let name = name.split([':', ' ']).next().unwrap_or_default();
+            Err(refuse(file, format!("the join view can't use {name}")).advise(
+                "a view over streams works row by row; what depends on several rows (DISTINCT, GROUP BY, ORDER BY, LIMIT, \
+                 windows, UNION) would differ from batch to batch: do it in the database",
+            ))
+        }
     }
+}
+
+/// `FROM a, b WHERE …` and `a JOIN b ON … WHERE …` of an inner join: WHERE is part of ON.
+fn where_into_inner_join(plan: LogicalPlan) -> datafusion::error::Result<LogicalPlan> {
+    plan.transform_up(|node| {
+        let LogicalPlan::Filter(filter) = &node else { return Ok(Transformed::no(node)) };
+        let LogicalPlan::Join(join) = filter.input.as_ref() else { return Ok(Transformed::no(node)) };
+        if join.join_type != JoinType::Inner {
+            return Ok(Transformed::no(node));
+        }
+        let both = join.filter.iter().cloned().fold(filter.predicate.clone(), Expr::and);
+        let keys = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
+        let on = keys.chain([both]);
+        let joined = LogicalPlanBuilder::from(join.left.as_ref().clone())
+            .join_on(join.right.as_ref().clone(), JoinType::Inner, on)?
+            .build()?;
+        Ok(Transformed::yes(joined))
+    })
+    .map(|transformed| transformed.data)
+}
+
+/// The columns of both sides that ON and everything above the join mention.
+fn columns_above_join(plan: &LogicalPlan, on: &[Expr]) -> Result<BTreeSet<(TableReference, String)>> {
+    let mut used = BTreeSet::new();
+    let mut collect = |expr: &Expr| {
+        for column in expr.column_refs() {
+            if let Some(relation) = &column.relation {
+                used.insert((relation.clone(), column.name.clone()));
+            }
+        }
+    };
+    on.iter().for_each(&mut collect);
+    plan.apply(|node| {
+        if matches!(node, LogicalPlan::Join(_)) {
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        node.expressions().iter().for_each(&mut collect);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     Ok(used)
 }
 
-/// The bounds of right minus left event time that the predicates of ON give.
-fn time_range(file: &SqlFile, conjuncts: &[Expr], inputs: &[Input<'_>; 2]) -> Result<(Nanos, Nanos)> {
-    let (mut least, mut greatest): (Option<i128>, Option<i128>) = (None, None);
-    for conjunct in conjuncts {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = conjunct else { continue };
-        let (Some(left), Some(right)) = (linear(left, inputs, file)?, linear(right, inputs, file)?) else {
-            continue;
-        };
-        let sum = left.minus(&right);
-        // sum is ±(right time − left time) + constant, compared with 0.
-        let (op, constant) = match sum.coefficients {
-            [-1, 1] => (*op, sum.constant),
-            [1, -1] => (op.swap().unwrap_or(*op), -sum.constant),
-            _ => continue,
-        };
-        let bound = -constant;
-        let mut at_least = |bound: i128| least = Some(least.map_or(bound, |other: i128| other.max(bound)));
-        let mut at_most =
-            |bound: i128| greatest = Some(greatest.map_or(bound, |other: i128| other.min(bound)));
-        match op {
-            Operator::GtEq => at_least(bound),
-            Operator::Gt => at_least(bound + 1),
-            Operator::LtEq => at_most(bound),
-            Operator::Lt => at_most(bound - 1),
-            Operator::Eq => {
-                at_least(bound);
-                at_most(bound);
-            }
-            _ => {}
-        }
+/// Rebuilds what stands above the join over another join, with the hidden columns behind its own:
+/// the rows of both sides, and whether all filters let the row through.
+fn with_hidden_columns(
+    plan: &LogicalPlan,
+    inputs: &[SourceSubtree<'_>; 2],
+    joined: impl FnOnce() -> datafusion::error::Result<LogicalPlan>,
+) -> datafusion::error::Result<LogicalPlan> {
+    let mut path = Vec::new();
+    let mut node = plan;
+    while !matches!(node, LogicalPlan::Join(_)) {
+        path.push(node);
+        node = node.inputs()[0];
     }
-    let time = |input: &Input<'_>| {
-        format!("{}.{}", input.alias, input.source.columns.field(input.source.event_time).name())
+    let joined = joined()?;
+    let mut exprs: Vec<Expr> = joined.schema().columns().into_iter().map(Expr::Column).collect();
+    let row = |input: &SourceSubtree<'_>| Expr::Column(Column::new(Some(input.alias.clone()), ROW));
+    exprs.extend([row(&inputs[0]).alias(LEFT_ROW), row(&inputs[1]).alias(RIGHT_ROW), lit(true).alias(KEPT)]);
+    let mut rebuilt = LogicalPlanBuilder::from(joined).project(exprs)?.build()?;
+    let column = |plan: &LogicalPlan, name: &str| {
+        plan.schema().columns().into_iter().find(|column| column.name == name).map(Expr::Column)
     };
-    let (left, right) = (time(&inputs[0]), time(&inputs[1]));
-    match (least, greatest) {
-        (Some(least), Some(greatest)) => {
-            let narrow = |bound: i128| {
-                i64::try_from(bound)
-                    .map_err(|_| refuse(file, "the time range of the join is longer than 290 years"))
-            };
-            Ok((narrow(least)?, narrow(greatest)?))
-        }
-        (least, _) => {
-            let missing = if least.is_none() { "lower" } else { "upper" };
-            Err(refuse(file, format!("the join has no {missing} time bound: its state would grow for ever")).advise(format!(
-                "add to ON: AND {right} BETWEEN {left} - INTERVAL '5 minutes' AND {left} + INTERVAL '10 minutes'"
-            )))
-        }
-    }
-}
-
-/// A sum of the two event times and a constant, in nanoseconds.
-#[derive(Default)]
-struct Linear {
-    coefficients: [i32; 2],
-    constant: i128,
-}
-
-impl Linear {
-    fn plus(&self, other: &Self, sign: i32) -> Self {
-        let [a, b] = self.coefficients;
-        let [c, d] = other.coefficients;
-        Self {
-            coefficients: [a + sign * c, b + sign * d],
-            constant: self.constant + i128::from(sign) * other.constant,
-        }
-    }
-
-    fn minus(&self, other: &Self) -> Self {
-        self.plus(other, -1)
-    }
-}
-
-fn linear(expr: &Expr, inputs: &[Input<'_>; 2], file: &SqlFile) -> Result<Option<Linear>> {
-    Ok(match expr {
-        Expr::Column(column) => {
-            let side = inputs.iter().position(|input| input.is_event_time(column));
-            side.map(|side| {
-                let mut coefficients = [0, 0];
-                coefficients[side] = 1;
-                Linear { coefficients, constant: 0 }
-            })
-        }
-        Expr::Cast(Cast { expr, .. }) => linear(expr, inputs, file)?,
-        Expr::Alias(alias) => linear(&alias.expr, inputs, file)?,
-        Expr::Literal(value, _) => {
-            interval_nanos(file, value)?.map(|constant| Linear { coefficients: [0, 0], constant })
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) => {
-            let sign = if *op == Operator::Plus { 1 } else { -1 };
-            match (linear(left, inputs, file)?, linear(right, inputs, file)?) {
-                (Some(left), Some(right)) => Some(left.plus(&right, sign)),
-                _ => None,
+    for node in path.into_iter().rev() {
+        let builder = LogicalPlanBuilder::from(rebuilt.clone());
+        rebuilt = match node {
+            LogicalPlan::Projection(projection) => {
+                let hidden = [LEFT_ROW, RIGHT_ROW, KEPT].into_iter().filter_map(|name| column(&rebuilt, name));
+                builder.project(projection.expr.iter().cloned().chain(hidden))?.build()?
             }
-        }
-        _ => None,
-    })
-}
-
-fn interval_nanos(file: &SqlFile, value: &ScalarValue) -> Result<Option<i128>> {
-    const DAY: i128 = 86_400_000_000_000;
-    let months = || {
-        refuse(file, "the time bound has months or years, whose length varies")
-            .advise("write it in days, hours or minutes")
-    };
-    Ok(match value {
-        ScalarValue::IntervalMonthDayNano(Some(interval)) => {
-            if interval.months != 0 {
-                return Err(months());
+            LogicalPlan::Filter(filter) => {
+                let columns = rebuilt.schema().columns().into_iter().filter(|column| column.name != KEPT);
+                let kept = column(&rebuilt, KEPT).unwrap_or_else(|| lit(true)).and(filter.predicate.clone());
+                builder.project(columns.map(Expr::Column).chain([kept.alias(KEPT)]))?.build()?
             }
-            Some(i128::from(interval.days) * DAY + i128::from(interval.nanoseconds))
-        }
-        ScalarValue::IntervalDayTime(Some(interval)) => {
-            Some(i128::from(interval.days) * DAY + i128::from(interval.milliseconds) * 1_000_000)
-        }
-        ScalarValue::IntervalYearMonth(Some(_)) => return Err(months()),
-        ScalarValue::DurationSecond(Some(value)) => Some(i128::from(*value) * 1_000_000_000),
-        ScalarValue::DurationMillisecond(Some(value)) => Some(i128::from(*value) * 1_000_000),
-        ScalarValue::DurationMicrosecond(Some(value)) => Some(i128::from(*value) * 1_000),
-        ScalarValue::DurationNanosecond(Some(value)) => Some(i128::from(*value)),
-        _ => None,
-    })
+            LogicalPlan::SubqueryAlias(alias) => builder.alias(alias.alias.clone())?.build()?,
+            other => other.with_new_exprs(other.expressions(), vec![rebuilt.clone()])?,
+        };
+    }
+    Ok(rebuilt)
 }

@@ -4,37 +4,49 @@
 //! MongoDB: a source is a name and columns, an output is rows and a target.
 //!
 //! ```text
-//! sources ─ join view ─ rules ─ _valid, _violations ─ outputs
-//!    └──────── records that became no row ─ dead_letters ─┘
+//! sources ─ views of sources ─ join view ─ rules ─ _valid, _violations ─ outputs
+//!    └──────── records that became no row ─ dead_letters ────────────────┘
+//! reference tables ─ looked up by rules and outputs
 //! ```
 
+pub mod explain;
+pub mod fingerprint;
 pub mod folder;
 pub mod join_view;
+pub(crate) mod lookup;
 pub mod output;
+pub mod reference;
 pub mod rule;
 pub(crate) mod session;
 pub mod source_table;
+pub mod source_view;
 pub(crate) mod statement;
+pub(crate) mod time_range;
 pub mod view;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
+use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::ViewTable as DfViewTable;
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, LogicalPlanBuilder, Volatility};
 use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
+use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{CreateView, Statement};
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use folder::SqlFolder;
 use join_view::{JoinView, Side};
+use lookup::{Lookup, Lookups};
 use output::Output;
 use rule::Rule;
+use session::least_volatility;
 use source_table::SourceTable;
-use statement::{Located, Statements, insert_target, plain_name, refuse, sql_error};
+use source_view::{SourceSubtree, SourceView};
+use statement::{Located, Statements, insert_targets, plain_name, refuse, refuse_at, sql_error};
 use view::{DEAD_LETTERS, ViewTable};
 
 /// A planned SQL folder.
@@ -46,6 +58,8 @@ pub struct Program {
     pub sources: Vec<SourceTable>,
     /// The join; `None` for a program that only validates one source.
     pub join: Option<JoinView>,
+    /// The rows of the only source; `None` for a program with a join.
+    pub single: Option<SourceView>,
     /// The rows that rules and outputs read.
     pub view: ViewTable,
     /// In path order.
@@ -61,20 +75,21 @@ impl Program {
     /// [`Config`](crate::error::ErrorKind::Config) names the file, the place and what to write instead.
     pub fn plan(folder: SqlFolder) -> Result<Self> {
         let statements = Statements::parse(&folder)?;
-        let (sources, sinks) = plan_tables(&statements)?;
-        let (view, join) = plan_view(&statements, &sources)?;
+        let Tables { sources, sinks, mut lookups } = Tables::plan(&statements, &folder)?;
+        let Stream { view, join, single } = Stream::plan(&statements, &sources, &mut lookups, &folder)?;
         let joined_schema =
             join.as_ref().map_or_else(|| Arc::clone(&view.schema), |join| Arc::clone(&join.joined_schema));
         let mut rules: Vec<Rule> = Vec::new();
         for located in &statements.rules {
-            let rule = Rule::plan(located.file, &located.statement, &view)?;
+            let rule = Rule::plan(located.file, &located.statement, &view, &lookups)?;
             if rules.iter().any(|other| other.name == rule.name) {
                 return Err(refuse(located.file, format!("two rules are named \"{}\"", rule.name))
                     .advise("a rule is named by its file, whatever the folder: rename one"));
             }
             if join.is_none() && rule.reads_prior_valid {
-                return Err(refuse(
+                return Err(refuse_at(
                     located.file,
+                    "_prior_valid",
                     "_prior_valid counts partners, and this program has no join",
                 ));
             }
@@ -82,9 +97,9 @@ impl Program {
         }
         let mut outputs: Vec<Output> = Vec::new();
         for located in &statements.outputs {
-            let output = Output::plan(located, &sinks, &view, &joined_schema)?;
+            let output = Output::plan(located, &sinks, &view, &joined_schema, &lookups)?;
             if outputs.iter().any(|other| other.name == output.name || other.target == output.target) {
-                return Err(refuse(located.file, format!("two INSERTs fill \"{}\"", output.name))
+                return Err(refuse_at(located.file, "INTO", format!("two INSERTs fill \"{}\"", output.name))
                     .advise("one INSERT fills one sink table; combine their conditions, or give each a sink of its own"));
             }
             outputs.push(output);
@@ -95,213 +110,245 @@ impl Program {
                     "add CREATE EXTERNAL TABLE <name> STORED AS MONGODB … and INSERT INTO <name> SELECT …",
                 ));
         }
-        Ok(Self { sources, join, view, rules, outputs, folder: folder.clone() })
+        Ok(Self { sources, join, single, view, rules, outputs, folder: folder.clone() })
     }
 
-    /// What must stay as it is while a checkpoint is in use.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let columns = |schema: &SchemaRef| -> BTreeMap<String, String> {
-            schema
-                .fields()
-                .iter()
-                .map(|field| {
-                    let null = if field.is_nullable() { "" } else { " NOT NULL" };
-                    (field.name().clone(), format!("{}{null}", field.data_type()))
-                })
-                .collect()
-        };
-        let sources = self
-            .sources
-            .iter()
-            .map(|source| SourceFingerprint {
-                table: source.name.clone(),
-                topic: source.topic.to_string(),
-                columns: columns(&source.columns),
-                primary_key: source
-                    .primary_key
-                    .iter()
-                    .map(|&i| source.columns.field(i).name().clone())
-                    .collect(),
-                event_time: source.columns.field(source.event_time).name().clone(),
-            })
-            .collect();
-        let state = Side::BOTH
-            .iter()
-            .filter_map(|&side| self.join.as_ref().map(|join| columns(&join.side(side).columns)))
-            .collect();
-        Fingerprint {
-            sources,
-            join_type: self.join.as_ref().map(|join| join.join_type.to_string()),
-            keys: self.join.as_ref().map(|join| join.keys.clone()).unwrap_or_default(),
-            time_range: self.join.as_ref().map(|join| join.time_range),
-            state,
-        }
+    /// The rows that each source gives: of a join left, then right.
+    pub fn inputs(&self) -> impl Iterator<Item = &SourceView> {
+        let sides = self.join.iter().flat_map(|join| Side::BOTH.map(|side| &join.side(side).input));
+        sides.chain(&self.single)
+    }
+
+    /// The rows of one side; of a program without a join the left one is the only source.
+    pub fn input(&self, side: Side) -> Option<&SourceView> {
+        self.inputs().nth(side.index())
     }
 }
 
-/// The parts of a program that state and offsets depend on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    sources: Vec<SourceFingerprint>,
-    join_type: Option<String>,
-    keys: Vec<(String, String)>,
-    time_range: Option<(i64, i64)>,
-    /// The columns that state keeps of each side.
-    state: Vec<BTreeMap<String, String>>,
+/// What the CREATE EXTERNAL TABLE statements declare.
+struct Tables<'a> {
+    sources: Vec<SourceTable>,
+    sinks: Vec<Located<'a, CreateExternalTable>>,
+    lookups: Lookups,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct SourceFingerprint {
-    table: String,
-    topic: String,
-    columns: BTreeMap<String, String>,
-    primary_key: Vec<String>,
-    event_time: String,
-}
-
-impl Fingerprint {
-    /// Whether a checkpoint written under `self` can go on under `next`; otherwise what changed.
-    pub fn allows(&self, next: &Self) -> Result<(), String> {
-        let changed = |what: &str, old: &dyn std::fmt::Debug, new: &dyn std::fmt::Debug| {
-            Err(format!("the {what} changed from {old:?} to {new:?}"))
-        };
-        if self.join_type != next.join_type {
-            return changed("join type", &self.join_type, &next.join_type);
-        }
-        if self.keys != next.keys {
-            return changed("join key", &self.keys, &next.keys);
-        }
-        if self.time_range != next.time_range {
-            return changed("join's time range (nanoseconds)", &self.time_range, &next.time_range);
-        }
-        if self.sources.len() != next.sources.len() {
-            return changed("number of sources", &self.sources.len(), &next.sources.len());
-        }
-        for (old, new) in self.sources.iter().zip(&next.sources) {
-            let head = |source: &SourceFingerprint| {
-                (
-                    source.table.clone(),
-                    source.topic.clone(),
-                    source.primary_key.clone(),
-                    source.event_time.clone(),
-                )
-            };
-            if head(old) != head(new) {
-                return changed("table, topic, PRIMARY KEY or watermark column", &head(old), &head(new));
+impl<'a> Tables<'a> {
+    fn plan(statements: &Statements<'a>, folder: &SqlFolder) -> Result<Self> {
+        let state = session::confined(Vec::new())?;
+        let targets = insert_targets(statements)?;
+        let mut tables = Self { sources: Vec::new(), sinks: Vec::new(), lookups: Vec::new() };
+        let mut names: Vec<String> = Vec::new();
+        for located in &statements.tables {
+            let (file, table) = (located.file, &located.statement);
+            let name = plain_name(file, &table.name)?;
+            if names.contains(&name) {
+                return Err(refuse_at(file, &name, format!("two tables are named \"{name}\"")).advise("rename one"));
             }
-            if let Some((name, data_type)) =
-                old.columns.iter().find(|(name, data_type)| new.columns.get(*name) != Some(*data_type))
-            {
-                return changed(
-                    &format!("column \"{name}\" of \"{}\"", old.table),
-                    data_type,
-                    &new.columns.get(name),
-                );
+            if name == DEAD_LETTERS && !targets.contains(&name) {
+                return Err(refuse_at(file, &name, format!("\"{name}\" is the system table of records that became no row"))
+                    .advise("choose another name; only a sink may have this one"));
             }
-            let added = new
-                .columns
-                .iter()
-                .find(|(name, data_type)| !old.columns.contains_key(*name) && data_type.contains("NOT NULL"));
-            if let Some((name, _)) = added {
-                return Err(format!(
-                    "the new column \"{name}\" of \"{}\" is NOT NULL, and rows in state have none",
-                    old.table
-                ));
-            }
-        }
-        for ((old, new), source) in self.state.iter().zip(&next.state).zip(&self.sources) {
-            let lost = new.keys().find(|name| {
-                !old.contains_key(*name) && (name.starts_with('_') || source.columns.contains_key(*name))
-            });
-            if let Some(name) = lost {
-                return Err(format!(
-                    "the view uses column \"{name}\" of \"{}\", which rows in state were stored without",
-                    source.table
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The sources, and the statements of the sinks.
-fn plan_tables<'a>(
-    statements: &Statements<'a>,
-) -> Result<(Vec<SourceTable>, Vec<Located<'a, CreateExternalTable>>)> {
-    let state = session::confined(Vec::new())?;
-    let mut targets = Vec::new();
-    for insert in &statements.outputs {
-        targets.push(insert_target(insert.file, &insert.statement)?);
-    }
-    let (mut sources, mut sinks, mut names): (Vec<SourceTable>, _, Vec<String>) =
-        (Vec::new(), Vec::new(), Vec::new());
-    for located in &statements.tables {
-        let (file, table) = (located.file, &located.statement);
-        let name = plain_name(file, &table.name)?;
-        if names.contains(&name) || name == DEAD_LETTERS && table.file_type == "KAFKA" {
-            return Err(refuse(file, format!("two tables are named \"{name}\"")).advise("rename one"));
-        }
-        names.push(name.clone());
-        match table.file_type.as_str() {
-            "KAFKA" => sources.push(SourceTable::plan(file, table, &state)?),
-            _ if targets.contains(&name) => sinks.push(Located { file, statement: table.clone() }),
-            "MONGODB" => {
-                return Err(refuse(file, format!("nothing fills the sink table \"{name}\""))
+            names.push(name.clone());
+            if table.file_type == "KAFKA" {
+                let source = SourceTable::plan(file, table, &state)?;
+                if let Some(other) = tables.sources.iter().find(|other| other.topic == source.topic) {
+                    return Err(refuse_at(file, "LOCATION", format!("\"{}\" and \"{name}\" read the same topic \"{}\"", other.name, source.topic))
+                        .advise("a topic is read by one table"));
+                }
+                tables.sources.push(source);
+            } else if reference::is_reference(table, &name, &targets) {
+                tables.lookups.push(reference::load(file, &name, table, &folder.references)?);
+            } else if targets.contains(&name) {
+                tables.sinks.push(Located { file, statement: table.clone() });
+            } else {
+                return Err(refuse_at(file, &name, format!("nothing fills the sink table \"{name}\""))
                     .advise(format!("add INSERT INTO {name} SELECT …, or remove the table")));
             }
-            other => {
-                return Err(refuse(
-                    file,
-                    format!(
-                        "\"{name}\" is a reference table STORED AS {other}, which this version can't read"
-                    ),
-                )
-                .advise("write the values into the rule for now: … IN ('a', 'b')"));
+        }
+        Ok(tables)
+    }
+}
+
+/// What rules and outputs read, and what stands before it.
+struct Stream {
+    view: ViewTable,
+    join: Option<JoinView>,
+    single: Option<SourceView>,
+}
+
+/// A view over one source.
+struct SourceViewPlan<'a> {
+    name: String,
+    file: &'a folder::SqlFile,
+    plan: LogicalPlan,
+    is_read: bool,
+}
+
+impl Stream {
+    /// Plans the views, each after those that it names; views over reference tables join the lookups.
+    fn plan(
+        statements: &Statements<'_>,
+        sources: &[SourceTable],
+        lookups: &mut Lookups,
+        folder: &SqlFolder,
+    ) -> Result<Self> {
+        let mut tables: Vec<(String, Arc<dyn TableProvider>)> = sources
+            .iter()
+            .map(|source| (source.name.clone(), Arc::new(EmptyTable::new(source.sql_schema())) as _))
+            .collect();
+        tables.extend(lookup::tables(lookups));
+        let mut source_views: Vec<SourceViewPlan<'_>> = Vec::new();
+        let mut join: Option<(String, JoinView)> = None;
+        for view in in_order_of_names(&statements.views)? {
+            let name = plain_name(view.file, &view.statement.name)?;
+            if name == DEAD_LETTERS || tables.iter().any(|(other, _)| *other == name) {
+                return Err(refuse_at(view.file, &name, format!("two tables are named \"{name}\"")).advise("rename one"));
+            }
+            let names = table_names(view)?;
+            if let Some((joined, _)) = join.as_ref().filter(|(joined, _)| names.contains(joined)) {
+                return Err(refuse_at(view.file, joined, format!("\"{name}\" is a view over the join view \"{joined}\""))
+                    .advise(format!("rules and outputs read {joined} itself: write its SELECT and WHERE there")));
+            }
+            let plan = plan_create_view(view, tables.clone())?;
+            let num_streams = num_scans(&plan, sources)?;
+            let provider = || Arc::new(DfViewTable::new(plan.clone(), None)) as Arc<dyn TableProvider>;
+            match num_streams {
+                0 => {
+                    tables.push((name.clone(), provider()));
+                    lookups.push(Lookup { name, table: provider(), unique: Vec::new() });
+                }
+                1 => {
+                    refuse_changing(view, &plan)?;
+                    if SourceSubtree::read(view.file, &plan, sources)?.is_none() {
+                        return Err(refuse_at(view.file, "FROM", format!("the view \"{name}\" looks values up in a reference table"))
+                            .advise("do that in rules and outputs: they may read reference tables, a view over a stream may not"));
+                    }
+                    for other in source_views.iter_mut().filter(|other| names.contains(&other.name)) {
+                        other.is_read = true;
+                    }
+                    tables.push((name.clone(), provider()));
+                    source_views.push(SourceViewPlan { name, file: view.file, plan, is_read: false });
+                }
+                _ if join.is_some() => {
+                    return Err(refuse_at(view.file, "JOIN", format!("\"{name}\" is a second stream join"))
+                        .advise("a program has one; run another pipeline over its output, or join in the database"));
+                }
+                _ => join = Some((name, JoinView::plan(view.file, &plan, sources)?)),
             }
         }
+        match (join, sources) {
+            (Some((name, join)), [_, _]) => {
+                Ok(Self { view: ViewTable { name, schema: Arc::clone(&join.schema) }, join: Some(join), single: None })
+            }
+            (None, [source]) => Self::without_join(source, sources, &source_views, folder),
+            (None, [left, right]) => Err(Error::config(format!(
+                "the SQL folder \"{}\" has two Kafka tables and no view that joins them",
+                folder.root.display()
+            ))
+            .advise(format!(
+                "add CREATE VIEW … AS SELECT … FROM {l} JOIN {r} ON {r}.<key> = {l}.<key> AND {r}.{rt} BETWEEN {l}.{lt} - INTERVAL '5 minutes' AND {l}.{lt} + INTERVAL '10 minutes'",
+                l = left.name, r = right.name, lt = left.event_time_name(), rt = right.event_time_name()
+            ))),
+            (_, []) => Err(Error::config(format!("the SQL folder \"{}\" has no Kafka table", folder.root.display()))
+                .advise("add CREATE UNBOUNDED EXTERNAL TABLE … STORED AS KAFKA LOCATION '<topic>' OPTIONS ('watermark.column' '…')")),
+            (_, sources) => Err(Error::config(format!(
+                "the SQL folder \"{}\" has {} Kafka tables",
+                folder.root.display(),
+                sources.len()
+            ))
+            .advise("a program has two that a view joins, or one: run one pipeline for each pair of topics")),
+        }
     }
-    Ok((sources, sinks))
+
+    fn without_join(
+        source: &SourceTable,
+        sources: &[SourceTable],
+        views: &[SourceViewPlan<'_>],
+        folder: &SqlFolder,
+    ) -> Result<Self> {
+        let state = session::confined(Vec::new())?;
+        let mut last = views.iter().filter(|view| !view.is_read);
+        let (name, plan, file) = match (last.next(), last.next()) {
+            (Some(one), Some(other)) => {
+                return Err(refuse_at(other.file, &other.name, format!("rules and outputs can't read both \"{}\" and \"{}\"", one.name, other.name))
+                    .advise("a program has one view that they read; put the other's condition into an output"));
+            }
+            (Some(view), None) => (view.name.clone(), view.plan.clone(), view.file),
+            (None, _) => {
+                let table = provider_as_source(Arc::new(EmptyTable::new(source.sql_schema())));
+                let plan = LogicalPlanBuilder::scan(source.name.clone(), table, None)?.build()?;
+                (source.name.clone(), plan, &folder.files[0])
+            }
+        };
+        let subtree = SourceSubtree::read(file, &plan, sources)?
+            .ok_or_else(|| Error::internal("a view over a stream reads no stream"))?;
+        let single = subtree.build(file, &state, |_| true)?;
+        let schema: SchemaRef =
+            Arc::new(Schema::new(plan.schema().fields().iter().cloned().collect::<Vec<_>>()));
+        Ok(Self { view: ViewTable { name, schema }, join: None, single: Some(single) })
+    }
 }
 
-/// The view that rules and outputs read, and the join behind it.
-fn plan_view(statements: &Statements<'_>, sources: &[SourceTable]) -> Result<(ViewTable, Option<JoinView>)> {
-    match (statements.views.as_slice(), sources) {
-        ([], [source]) if source.primary_key.is_empty() => {
-            Ok((ViewTable { name: source.name.clone(), schema: source.sql_schema() }, None))
-        }
-        ([], [source]) => Err(Error::config(format!(
-            "table \"{}\" has a PRIMARY KEY and the program has no join",
-            source.name
-        ))
-        .advise(
-            "leave the key out: without a join this version does not remember keys, and repeats come out",
-        )),
-        ([view], [_, _]) => {
-            let file = view.file;
-            let name = plain_name(file, &view.statement.name)?;
-            let plan = plan_create_view(view, sources)?;
-            let join = JoinView::plan(file, &plan, sources)?;
-            Ok((ViewTable { name, schema: Arc::clone(&join.schema) }, Some(join)))
-        }
-        (views, sources) => Err(Error::config(format!(
-            "the SQL folder has {} Kafka tables and {} views",
-            sources.len(),
-            views.len()
-        ))
-        .advise(
-            "a program has two Kafka tables and one view that joins them, or one Kafka table and no view",
-        )),
+/// The views, each behind those that it names.
+fn in_order_of_names<'v, 'a>(views: &'v [Located<'a, CreateView>]) -> Result<Vec<&'v Located<'a, CreateView>>> {
+    let mut waiting: Vec<(String, &Located<'_, CreateView>)> = Vec::new();
+    for view in views {
+        waiting.push((plain_name(view.file, &view.statement.name)?, view));
     }
+    let mut ordered = Vec::new();
+    while !waiting.is_empty() {
+        let mut ready = None;
+        for (index, (name, view)) in waiting.iter().enumerate() {
+            let names = table_names(view)?;
+            if !waiting.iter().any(|(other, _)| other != name && names.contains(other)) {
+                ready = Some(index);
+                break;
+            }
+        }
+        let Some(ready) = ready else {
+            let (name, view) = &waiting[0];
+            return Err(refuse_at(view.file, name, format!("the view \"{name}\" names itself, by way of others")));
+        };
+        ordered.push(waiting.remove(ready).1);
+    }
+    Ok(ordered)
 }
 
-fn plan_create_view(view: &Located<'_, CreateView>, sources: &[SourceTable]) -> Result<LogicalPlan> {
-    let tables = sources
-        .iter()
-        .map(|source| -> (String, Arc<dyn TableProvider>) {
-            (source.name.clone(), Arc::new(EmptyTable::new(source.sql_schema())))
-        })
-        .collect();
+/// The tables and views that a view names.
+fn table_names(view: &Located<'_, CreateView>) -> Result<Vec<String>> {
+    let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
+    let (names, _) = resolve_table_references(&statement, true).map_err(|error| sql_error(view.file, &error))?;
+    Ok(names.iter().map(|name| name.table().to_owned()).collect())
+}
+
+fn num_scans(plan: &LogicalPlan, sources: &[SourceTable]) -> Result<usize> {
+    let mut scans = 0;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            scans += usize::from(sources.iter().any(|source| source.name == scan.table_name.table()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(scans)
+}
+
+fn refuse_changing(view: &Located<'_, CreateView>, plan: &LogicalPlan) -> Result<()> {
+    if least_volatility(plan)? == Volatility::Immutable {
+        return Ok(());
+    }
+    Err(refuse(view.file, "the view uses a function whose result changes")
+        .advise("use _batch_time in rules and outputs; random() and uuid() are never the same at a replay"))
+}
+
+fn plan_create_view(
+    view: &Located<'_, CreateView>,
+    tables: Vec<(String, Arc<dyn TableProvider>)>,
+) -> Result<LogicalPlan> {
     let state = session::confined(tables)?;
+    if view.statement.materialized || view.statement.or_replace || view.statement.if_not_exists || view.statement.temporary {
+        return Err(refuse_at(view.file, "CREATE", "MATERIALIZED, OR REPLACE, IF NOT EXISTS and TEMPORARY mean nothing here")
+            .advise("write CREATE VIEW <name> AS SELECT …"));
+    }
     let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
     let plan = futures::executor::block_on(state.statement_to_plan(statement))
         .map_err(|e| sql_error(view.file, &e))?;

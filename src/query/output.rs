@@ -9,15 +9,16 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, Volatility};
 use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{Insert, Statement};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::query::folder::SqlFile;
-use crate::query::session::{Prepared, Slot, confined, least_volatility};
+use crate::query::lookup::{self, Lookups, check_lookups, meets_once, node_name};
+use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility};
 use crate::query::source_table::Options;
-use crate::query::statement::{Located, insert_target, plain_name, refuse, sql_error};
+use crate::query::statement::{Located, insert_target, plain_name, refuse, refuse_at, sql_error};
 use crate::query::view::{DEAD_LETTERS, RowIdScan, VALID, ViewTable, dead_letters_schema, with_row};
 
 /// Where an output's rows go.
@@ -76,6 +77,7 @@ impl Output {
         sinks: &[Located<'_, CreateExternalTable>],
         view: &ViewTable,
         joined_schema: &SchemaRef,
+        lookups: &Lookups,
     ) -> Result<Self> {
         let file = insert.file;
         let name = insert_target(file, &insert.statement)?;
@@ -99,10 +101,9 @@ impl Output {
                 "an output has no TABLESAMPLE: it would break the law that streaming equals batch",
             ));
         }
-        let tables: Vec<(String, Arc<dyn datafusion::catalog::TableProvider>)> = vec![
-            (view.name.clone(), Arc::new(EmptyTable::new(view.output_schema()))),
-            (DEAD_LETTERS.to_owned(), Arc::new(EmptyTable::new(dead_letters_schema()))),
-        ];
+        let mut tables = lookup::tables(lookups);
+        tables.push((view.name.clone(), Arc::new(EmptyTable::new(view.output_schema()))));
+        tables.push((DEAD_LETTERS.to_owned(), Arc::new(EmptyTable::new(dead_letters_schema()))));
         let state = confined(tables)?;
         let statement = DfStatement::Statement(Box::new(Statement::Query(query)));
         let plan = futures::executor::block_on(state.statement_to_plan(statement))
@@ -111,7 +112,7 @@ impl Output {
             return Err(refuse(file, "the output uses a function that is never the same at a replay")
                 .advise("leave out random() and uuid(); now() is the batch time"));
         }
-        let reads = check_plan(file, &plan, view)?;
+        let Shape { reads, may_repeat } = check_plan(file, &plan, view, lookups)?;
         let schema = document_schema(file, &insert.statement, &plan)?;
         let id = id_names
             .iter()
@@ -124,36 +125,57 @@ impl Output {
                 })
             })
             .collect::<Result<Vec<usize>>>()?;
+        if may_repeat && id.is_empty() {
+            return Err(refuse_at(file, "SELECT", format!("the output \"{name}\" can make several rows of one, and they need ids of their own"))
+                .advise(format!("declare one on the sink table: OPTIONS ('id' '<fields that tell them apart>'), in {}", sink.file.path)));
+        }
         refuse_null_ids(file, &plan, &id, &schema, joined_schema)?;
-        let table_schema = match reads {
-            Reads::View => view.output_schema(),
-            Reads::DeadLetters => dead_letters_schema(),
+        let (table_schema, table) = match reads {
+            Reads::View => (view.output_schema(), view.name.as_str()),
+            Reads::DeadLetters => (dead_letters_schema(), DEAD_LETTERS),
         };
         let slot = Slot::new(with_row(&table_schema));
-        let plan = RowIdScan::new(&slot).rewrite(plan).map_err(|e| sql_error(file, &e))?;
+        let plan = RowIdScan::new(&slot, table).rewrite(plan).map_err(|e| sql_error(file, &e))?;
         let plan = Prepared::try_new(&state, plan).map_err(|e| sql_error(file, &e))?;
         Ok(Self { name, target, reads, schema, id, plan, slot })
     }
 
-    /// The output's rows for `rows` (of the table it reads, `_row` last), and for each the `_row` it
-    /// came from, in rising order.
-    pub(crate) async fn select(&self, rows: &RecordBatch, now_ms: i64) -> Result<(RecordBatch, UInt32Array)> {
-        self.slot.set(Some(rows.clone()));
-        let selected = self.plan.run(now_ms).await;
-        self.slot.set(None);
-        let selected = selected.map_err(|source| {
-            Error::config(format!("output \"{}\" failed on a row", self.name))
-                .because(source.strip_backtrace())
-                .advise("an output has to compute for every row: guard it with CASE or TRY_CAST, restart, and the batch runs again")
-        })?;
+    /// Its physical plan, for people.
+    pub fn describe(&self) -> Result<String> {
+        Ok(self.plan.describe()?)
+    }
+
+    /// The output's rows for `rows` (of the table it reads, `_row` last).
+    pub(crate) async fn select(&self, rows: &RecordBatch, now_ms: i64) -> Result<Selected> {
+        let RowWise { batches, failed } = self.plan.run_row_wise(&self.slot, rows, now_ms).await?;
+        let row_of = |index: usize| {
+            rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>().value(index)
+        };
+        let failed = failed.into_iter().map(|(index, error)| (row_of(index), error)).collect();
+        let Some(first) = batches.first() else {
+            let rows = RecordBatch::new_empty(Arc::clone(&self.schema));
+            return Ok(Selected { rows, at: UInt32Array::from(Vec::<u32>::new()), failed });
+        };
+        let selected = arrow::compute::concat_batches(&first.schema(), &batches)?;
         let num_columns = self.schema.fields().len();
         let order = arrow::compute::sort_to_indices(selected.column(num_columns), None, None)?;
         let selected = arrow::compute::take_record_batch(&selected, &order)?;
-        let ids = selected.column(num_columns).as_primitive::<UInt32Type>().clone();
+        let at = selected.column(num_columns).as_primitive::<UInt32Type>().clone();
         let rows =
             RecordBatch::try_new(Arc::clone(&self.schema), selected.columns()[..num_columns].to_vec())?;
-        Ok((rows, ids))
+        Ok(Selected { rows, at, failed })
     }
+}
+
+/// What an output makes of the rows of a batch.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    /// The documents' fields.
+    pub(crate) rows: RecordBatch,
+    /// For each the `_row` it came from, in rising order.
+    pub(crate) at: UInt32Array,
+    /// The `_row` of each row at which the SELECT fails to compute, with the error.
+    pub(crate) failed: Vec<(u32, String)>,
 }
 
 fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result<(SinkTarget, Vec<String>)> {
@@ -214,27 +236,67 @@ fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result
     Ok((target, ids))
 }
 
-fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &ViewTable) -> Result<Reads> {
-    let mut tables = Vec::new();
+/// What an output's plan reads and does.
+struct Shape {
+    reads: Reads,
+    /// One row can become several.
+    may_repeat: bool,
+}
+
+fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &ViewTable, lookups: &Lookups) -> Result<Shape> {
     let law = "an output works row by row; what depends on several rows would differ from batch to batch: do it in the database";
-    plan.apply_with_subqueries(|node| {
-        match node {
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {}
-            LogicalPlan::TableScan(scan) => tables.push(scan.table_name.table().to_owned()),
+    let streams = [view.name.as_str(), DEAD_LETTERS];
+    let mut shape = Shape { reads: Reads::View, may_repeat: false };
+    let mut node = plan;
+    let table = loop {
+        node = match node {
+            LogicalPlan::TableScan(scan) => break scan.table_name.table(),
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => node.inputs()[0],
+            LogicalPlan::Unnest(_) => {
+                shape.may_repeat = true;
+                node.inputs()[0]
+            }
+            LogicalPlan::Join(join) => {
+                let (left, right) = (num_reads(&join.left, &streams)?, num_reads(&join.right, &streams)?);
+                let (stream, keeps_strangers) = match (left, right) {
+                    (0, _) => (&join.right, matches!(join.join_type, JoinType::Left | JoinType::Full)),
+                    (_, 0) => (&join.left, matches!(join.join_type, JoinType::Right | JoinType::Full)),
+                    _ => return Err(refuse_at(file, "JOIN", format!("an output reads {} or {DEAD_LETTERS}, once", view.name)).advise(law)),
+                };
+                if keeps_strangers {
+                    return Err(refuse_at(file, "JOIN", "the join would bring out rows of the reference table alone, in every batch")
+                        .advise(format!("write {} LEFT JOIN <reference table>, or an inner JOIN", view.name)));
+                }
+                let other = if left == 0 { &join.left } else { &join.right };
+                shape.may_repeat |= !meets_once(join, other, lookups);
+                stream
+            }
             other => {
-                let name = other.display().to_string();
-                let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
-                return Err(DataFusionError::Plan(format!("an output can't use {name}")));
+                let error = DataFusionError::Plan(format!("an output can't use {}", node_name(other)));
+                return Err(sql_error(file, &error).advise(law));
             }
         }
-        Ok(TreeNodeRecursion::Continue)
-    })
-    .map_err(|error| sql_error(file, &error).advise(law))?;
-    match tables.as_slice() {
-        [table] if table == DEAD_LETTERS => Ok(Reads::DeadLetters),
-        [table] if *table == view.name => Ok(Reads::View),
-        _ => Err(refuse(file, format!("an output reads {} or {DEAD_LETTERS}, once", view.name)).advise(law)),
+    };
+    shape.reads = match table {
+        DEAD_LETTERS => Reads::DeadLetters,
+        table if table == view.name => Reads::View,
+        _ => return Err(refuse_at(file, "FROM", format!("an output reads {} or {DEAD_LETTERS}, once", view.name)).advise(law)),
+    };
+    for stream in streams {
+        check_lookups(file, plan, stream)?;
     }
+    Ok(shape)
+}
+
+fn num_reads(plan: &LogicalPlan, tables: &[&str]) -> Result<usize> {
+    let mut reads = 0;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            reads += usize::from(tables.contains(&scan.table_name.table()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(reads)
 }
 
 /// The SELECT's fields, renamed by the column list of the INSERT.
@@ -309,11 +371,14 @@ fn refuse_null_ids(
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    let LogicalPlan::Projection(projection) = plan else { return Ok(()) };
     for &index in id {
-        let column = match &projection.expr[index] {
-            Expr::Column(column) => Some(column.name.as_str()),
-            Expr::Alias(alias) => match alias.expr.as_ref() {
+        let expr = match plan {
+            LogicalPlan::Projection(projection) => projection.expr.get(index),
+            _ => None,
+        };
+        let column = match expr {
+            Some(Expr::Column(column)) => Some(column.name.as_str()),
+            Some(Expr::Alias(alias)) => match alias.expr.as_ref() {
                 Expr::Column(column) => Some(column.name.as_str()),
                 _ => None,
             },
@@ -325,7 +390,7 @@ fn refuse_null_ids(
         let excluded = column.is_some_and(|name| present.contains(name)) || (joined_only && declared);
         if schema.field(index).is_nullable() && !excluded {
             let name = schema.field(index).name();
-            return Err(refuse(file, format!("the id '{name}' can be NULL"))
+            return Err(refuse_at(file, name, format!("the id '{name}' can be NULL"))
                 .advise(format!("add WHERE {} IS NOT NULL, or choose another id", column.unwrap_or(name))));
         }
     }

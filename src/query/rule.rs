@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, UInt32Type};
 use datafusion::common::Column;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
@@ -12,8 +12,9 @@ use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 
 use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
-use crate::query::session::{Prepared, Slot, confined, least_volatility};
-use crate::query::statement::{refuse, sql_error};
+use crate::query::lookup::{self, Lookups, check_lookups, node_name};
+use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility};
+use crate::query::statement::{refuse, refuse_at, sql_error};
 use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
 
 /// Whether a violated rule rejects the row.
@@ -60,11 +61,13 @@ pub struct Rule {
 }
 
 impl Rule {
-    pub(crate) fn plan(file: &SqlFile, query: &Query, view: &ViewTable) -> Result<Self> {
+    pub(crate) fn plan(file: &SqlFile, query: &Query, view: &ViewTable, lookups: &Lookups) -> Result<Self> {
         let stem =
             file.path.rsplit('/').next().and_then(|name| name.strip_suffix(".sql")).unwrap_or(&file.path);
         check_shape(file, query)?;
-        let state = confined(vec![(view.name.clone(), view.rule_table()?)])?;
+        let mut tables = lookup::tables(lookups);
+        tables.push((view.name.clone(), view.rule_table()?));
+        let state = confined(tables)?;
         let statement = DfStatement::Statement(Box::new(Statement::Query(Box::new(query.clone()))));
         let plan = futures::executor::block_on(state.statement_to_plan(statement))
             .map_err(|e| sql_error(file, &e))?;
@@ -76,7 +79,7 @@ impl Rule {
         let columns = check_columns(file, &plan)?;
         let reads_prior_valid = reads_column(&plan, PRIOR_VALID)?;
         let slot = Slot::new(view.rule_schema_with_row());
-        let rewritten = RowIdScan::new(&slot).rewrite(plan).map_err(|e| sql_error(file, &e))?;
+        let rewritten = RowIdScan::new(&slot, &view.name).rewrite(plan).map_err(|e| sql_error(file, &e))?;
         let plan = prepare(&state, file, rewritten)?;
         let RuleColumns { has_detail, has_severity } = columns;
         Ok(Self { name: stem.to_owned(), reads_prior_valid, plan, slot, has_detail, has_severity })
@@ -92,46 +95,23 @@ impl Rule {
         now_ms: i64,
     ) -> Result<Vec<(u32, Violation)>> {
         let mut found = Vec::new();
-        let mut todo = vec![rows.clone()];
-        while let Some(rows) = todo.pop() {
-            if rows.num_rows() == 0 {
-                continue;
-            }
-            self.slot.set(Some(rows.clone()));
-            let verdicts = self.plan.run(now_ms).await;
-            self.slot.set(None);
-            match verdicts {
-                Ok(verdicts) => self.read(index, &rows, &verdicts, &mut found)?,
-                // Halve until the rows that fail stand alone: the others are judged as ever.
-                Err(error) if rows.num_rows() == 1 => {
-                    let detail = Some(format!("could not be computed: {}", data_error(&error)?));
-                    let violation = Violation { rule: index, severity: Severity::Reject, detail };
-                    found.push((row_ids(&rows).value(0), violation));
-                }
-                Err(error) => {
-                    data_error(&error)?;
-                    let half = rows.num_rows() / 2;
-                    todo.push(rows.slice(half, rows.num_rows() - half));
-                    todo.push(rows.slice(0, half));
-                }
-            }
+        let RowWise { batches, failed } = self.plan.run_row_wise(&self.slot, rows, now_ms).await?;
+        let num_verdicts: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if num_verdicts + failed.len() != rows.num_rows() {
+            return Err(Error::internal(format!("rule \"{}\" gave no verdict, or two, for a row", self.name)));
+        }
+        for verdicts in &batches {
+            self.read(index, verdicts, &mut found)?;
+        }
+        for (row, error) in failed {
+            let detail = Some(format!("could not be computed: {error}"));
+            let violation = Violation { rule: index, severity: Severity::Reject, detail };
+            found.push((row_ids(rows).value(row), violation));
         }
         Ok(found)
     }
 
-    fn read(
-        &self,
-        index: usize,
-        rows: &RecordBatch,
-        verdicts: &RecordBatch,
-        found: &mut Vec<(u32, Violation)>,
-    ) -> Result<()> {
-        if verdicts.num_rows() != rows.num_rows() {
-            return Err(Error::internal(format!(
-                "rule \"{}\" gave no verdict, or two, for a row",
-                self.name
-            )));
-        }
+    fn read(&self, index: usize, verdicts: &RecordBatch, found: &mut Vec<(u32, Violation)>) -> Result<()> {
         let holds = verdicts.column(0).as_boolean();
         let text = |present: bool, name: &str| -> Result<Option<ArrayRef>> {
             let column = verdicts.column_by_name(name).filter(|_| present);
@@ -160,19 +140,6 @@ fn row_ids(rows: &RecordBatch) -> &UInt32Array {
     rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>()
 }
 
-/// The text of an error that comes from the data; lack of memory and bugs stop the batch instead.
-fn data_error(error: &DataFusionError) -> Result<String> {
-    match error.find_root() {
-        DataFusionError::ResourcesExhausted(_)
-        | DataFusionError::Internal(_)
-        | DataFusionError::IoError(_) => {
-            Err(Error::internal("a rule could not run").because(error.strip_backtrace()))
-        }
-        DataFusionError::ArrowError(error, _) => Ok(error.to_string()),
-        other => Ok(other.strip_backtrace()),
-    }
-}
-
 fn check_shape(file: &SqlFile, query: &Query) -> Result<()> {
     let SetExpr::Select(select) = query.body.as_ref() else {
         return Err(refuse(file, "a rule is one plain SELECT"));
@@ -192,40 +159,44 @@ fn check_shape(file: &SqlFile, query: &Query) -> Result<()> {
     ];
     match clauses.iter().find(|(present, _)| *present) {
         Some((_, clause)) => {
-            Err(refuse(file, format!("a rule has no {clause}: every joined row gets a verdict"))
+            Err(refuse_at(file, clause.split(' ').next().unwrap_or(clause), format!("a rule has no {clause}: every joined row gets a verdict"))
                 .advise("put the condition into the SELECT: a row where it is not TRUE violates the rule"))
         }
         None => Ok(()),
     }
 }
 
+/// The statement itself reads the view once and nothing else; subqueries look values up.
 fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &str) -> Result<()> {
     let mut reads = 0;
-    plan.apply_with_subqueries(|node| {
+    plan.apply(|node| {
         match node {
             LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {}
-            LogicalPlan::TableScan(_) => reads += 1,
-            other => {
-                let name = other.display().to_string();
-                let name = name.split([':', ' ']).next().unwrap_or_default().to_owned();
-                return Err(DataFusionError::Plan(format!("a rule can't use {name}")));
+            LogicalPlan::TableScan(scan) => {
+                reads += 1;
+                if scan.table_name.table() != view {
+                    let table = scan.table_name.table();
+                    return Err(DataFusionError::Plan(format!("a rule reads {view}, not \"{table}\"")));
+                }
             }
+            other => return Err(DataFusionError::Plan(format!("a rule can't use {}", node_name(other)))),
         }
         Ok(TreeNodeRecursion::Continue)
     })
     .map_err(|error| sql_error(file, &error).advise(format!("a rule is SELECT <boolean>, … FROM {view}")))?;
     if reads != 1 {
-        return Err(refuse(file, format!("a rule reads {view} once, this one {reads} times")));
+        return Err(refuse_at(file, "FROM", format!("a rule reads {view} once, this one {reads} times")));
     }
-    Ok(())
+    check_lookups(file, plan, view)
 }
 
 /// The flags of a rule, from the columns it returns.
 fn check_columns(file: &SqlFile, plan: &LogicalPlan) -> Result<RuleColumns> {
     let fields = plan.schema().fields();
     if fields[0].data_type() != &DataType::Boolean {
-        return Err(refuse(
+        return Err(refuse_at(
             file,
+            "SELECT",
             format!(
                 "the first column \"{}\" is {}, not a boolean",
                 fields[0].name(),
@@ -240,7 +211,7 @@ fn check_columns(file: &SqlFile, plan: &LogicalPlan) -> Result<RuleColumns> {
             DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null
         );
         if !["detail", "severity"].contains(&field.name().as_str()) || !is_text {
-            return Err(refuse(file, format!("a rule has no column \"{}\"", field.name())).advise(
+            return Err(refuse_at(file, field.name(), format!("a rule has no column \"{}\"", field.name())).advise(
                 "beside the condition a rule may have detail and severity ('reject' or 'warn'), both text",
             ));
         }
@@ -248,7 +219,7 @@ fn check_columns(file: &SqlFile, plan: &LogicalPlan) -> Result<RuleColumns> {
     let severities = severity_literals(plan);
     if let Some(other) = severities.iter().find(|text| !["reject", "warn"].contains(&text.as_str())) {
         return Err(
-            refuse(file, format!("the severity '{other}' is unknown")).advise("use 'reject' or 'warn'")
+            refuse_at(file, other, format!("the severity '{other}' is unknown")).advise("use 'reject' or 'warn'")
         );
     }
     let has = |name: &str| fields.iter().any(|field| field.name() == name);

@@ -1,11 +1,14 @@
 //! DataFusion, confined: what SQL files may use, and plans that are kept from batch to batch.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::DateTime;
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+    TableProvider,
+};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -18,17 +21,38 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::SessionConfig;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// What one query may allocate, in bytes.
+/// What the queries of a process may allocate together, in bytes.
 const QUERY_MEMORY_BYTES: usize = 2 << 30;
 
 /// A session that knows `tables` and nothing else: no files, no network, no table functions, no
 /// recursion, no spilling to disk. Number literals are decimals, plans are for one partition.
 pub(crate) fn confined(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Result<SessionState> {
+    let empty = empty()?;
+    let names = &empty.config_options().catalog;
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(&names.default_schema, Arc::new(MemorySchemaProvider::new()))?;
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
+    let state = SessionStateBuilder::new_from_existing(empty.clone()).with_catalog_list(Arc::new(catalogs)).build();
+    let context = SessionContext::new_with_state(state);
+    for (name, table) in tables {
+        context.register_table(datafusion::common::TableReference::bare(name), table)?;
+    }
+    Ok(context.state())
+}
+
+/// The confined session without tables; made once, since registering DataFusion's functions takes longer
+/// than planning a query.
+fn empty() -> Result<SessionState> {
+    static EMPTY: OnceLock<SessionState> = OnceLock::new();
+    if let Some(state) = EMPTY.get() {
+        return Ok(state.clone());
+    }
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     let options = config.options_mut();
     options.sql_parser.parse_float_as_decimal = true;
@@ -54,11 +78,7 @@ pub(crate) fn confined(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Result<
     }
     let files = datafusion::execution::object_store::ObjectStoreUrl::local_filesystem();
     runtime.deregister_object_store(files.as_ref())?;
-    let context = SessionContext::new_with_state(state);
-    for (name, table) in tables {
-        context.register_table(datafusion::common::TableReference::bare(name), table)?;
-    }
-    Ok(context.state())
+    Ok(EMPTY.get_or_init(|| state).clone())
 }
 
 /// A table whose rows are swapped in before each run of a plan over it.
@@ -121,6 +141,47 @@ impl Prepared {
         Ok(Self { state: state.clone(), logical, kept })
     }
 
+    /// Runs it over `rows` in `slot`; where that fails over halves of them, until the rows that fail
+    /// stand alone: the others are computed as ever. Whatever a plan says of a row travels with its
+    /// `_row`, so the results need no order.
+    ///
+    /// # Errors
+    /// Lack of memory and bugs stop the batch; an error that comes from a row's values is part of the result.
+    pub(crate) async fn run_row_wise(&self, slot: &Slot, rows: &RecordBatch, now_ms: i64) -> Result<RowWise> {
+        let mut outcome = RowWise { batches: Vec::new(), failed: Vec::new() };
+        let mut todo = vec![(0, rows.num_rows())];
+        while let Some((first, length)) = todo.pop() {
+            if length == 0 {
+                continue;
+            }
+            slot.set(Some(rows.slice(first, length)));
+            let computed = self.run(now_ms).await;
+            slot.set(None);
+            match computed {
+                Ok(batch) => outcome.batches.push(batch),
+                Err(error) => {
+                    let error = data_error(&error)?;
+                    if length == 1 {
+                        outcome.failed.push((first, error));
+                    } else {
+                        let half = length / 2;
+                        todo.extend([(first + half, length - half), (first, half)]);
+                    }
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The physical plan as text.
+    pub(crate) fn describe(&self) -> DataFusionResult<String> {
+        let plan = match &self.kept {
+            Some(plan) => Arc::clone(plan),
+            None => physical_plan(&self.state, &self.logical)?,
+        };
+        Ok(displayable(plan.as_ref()).indent(false).to_string())
+    }
+
     /// Runs it over what the slots hold, with `now_ms` as the time; one run at a time.
     pub(crate) async fn run(&self, now_ms: i64) -> DataFusionResult<RecordBatch> {
         let plan = match &self.kept {
@@ -136,6 +197,28 @@ impl Prepared {
         let schema = plan.schema();
         let batches = collect(plan, self.state.task_ctx()).await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    }
+}
+
+/// What a plan made of rows.
+#[derive(Debug)]
+pub(crate) struct RowWise {
+    /// Results, in the order of the rows.
+    pub(crate) batches: Vec<RecordBatch>,
+    /// The index of each row at which the plan fails, with the error.
+    pub(crate) failed: Vec<(usize, String)>,
+}
+
+/// The text of an error that comes from the data; lack of memory and bugs stop the batch instead.
+fn data_error(error: &DataFusionError) -> Result<String> {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_)
+        | DataFusionError::Internal(_)
+        | DataFusionError::IoError(_) => {
+            Err(Error::internal("a query could not run").because(error.strip_backtrace()))
+        }
+        DataFusionError::ArrowError(error, _) => Ok(error.to_string()),
+        other => Ok(other.strip_backtrace()),
     }
 }
 

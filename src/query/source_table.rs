@@ -138,6 +138,16 @@ impl SourceTable {
         })
     }
 
+    /// The name of the watermark column.
+    pub fn event_time_name(&self) -> &str {
+        self.columns.field(self.event_time).name()
+    }
+
+    /// The names of the PRIMARY KEY columns, in key order.
+    pub fn primary_key_names(&self) -> impl Iterator<Item = &str> {
+        self.primary_key.iter().map(|&index| self.columns.field(index).name().as_str())
+    }
+
     /// The table as SQL sees it: the declared columns, then [`SOURCE_COLUMNS`].
     pub(crate) fn sql_schema(&self) -> SchemaRef {
         let mut fields: Vec<Arc<Field>> = self.columns.fields().iter().cloned().collect();

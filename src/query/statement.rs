@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     CreateView, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{Error, Result};
 use crate::query::folder::{SqlFile, SqlFolder};
@@ -100,9 +101,47 @@ pub(crate) fn insert_target(file: &SqlFile, insert: &Insert) -> Result<String> {
     }
 }
 
+/// The tables that the program's INSERTs write to.
+pub(crate) fn insert_targets(statements: &Statements<'_>) -> Result<Vec<String>> {
+    statements.outputs.iter().map(|insert| insert_target(insert.file, &insert.statement)).collect()
+}
+
 /// A refusal of something in `file`.
 pub(crate) fn refuse(file: &SqlFile, message: impl std::fmt::Display) -> Error {
     Error::config(format!("{}: {message}", file.path))
+}
+
+/// A refusal that points at the first place where the word `at` stands, outside of strings and comments.
+pub(crate) fn refuse_at(file: &SqlFile, at: &str, message: impl std::fmt::Display) -> Error {
+    match find_word(&file.text, at) {
+        Some(place) => Error::config(underlined(file, place, &message.to_string(), at.chars().count())),
+        None => refuse(file, message),
+    }
+}
+
+/// Line and column of the first token that reads `word`, whatever the case.
+fn find_word(text: &str, word: &str) -> Option<(u64, u64)> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
+    let reads = |token: &Token| match token {
+        Token::Word(found) => found.value.eq_ignore_ascii_case(word),
+        Token::SingleQuotedString(found) => found == word,
+        Token::Whitespace(_) => false,
+        other => other.to_string() == word,
+    };
+    let found = tokens.iter().find(|token| reads(&token.token))?;
+    Some((found.span.start.line, found.span.start.column))
+}
+
+/// `file:line:column: message`, the line, and a caret below the place.
+fn underlined(file: &SqlFile, (line, column): (u64, u64), message: &str, width: usize) -> String {
+    let mut text = format!("{}:{line}:{column}: {message}", file.path);
+    if let Some(code) = file.text.lines().nth(line.saturating_sub(1) as usize) {
+        let margin = " ".repeat(line.to_string().len());
+        let indent = " ".repeat(column.saturating_sub(1) as usize);
+        let carets = "^".repeat(width.max(1));
+        text.push_str(&format!("\n {margin} |\n {line} | {code}\n {margin} | {indent}{carets}"));
+    }
+    text
 }
 
 /// DataFusion's complaint about `file`, with the line and a caret where it knows the place.
@@ -126,19 +165,20 @@ pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
         let notes = diagnostic.notes.iter().map(|note| note.message.clone());
         helps.extend(notes.chain(diagnostic.helps.iter().map(|help| help.message.clone())));
     }
-    let mut text = match place {
-        Some((line, column)) => format!("{}:{line}:{column}: {message}", file.path),
+    let width = diagnostic_width(error);
+    let text = match place {
+        Some(place) => underlined(file, place, &message, width),
         None => format!("{}: {message}", file.path),
     };
-    if let Some((line, column)) = place
-        && let Some(code) = file.text.lines().nth(line.saturating_sub(1) as usize)
-    {
-        let margin = " ".repeat(line.to_string().len());
-        let indent = " ".repeat(column.saturating_sub(1) as usize);
-        text.push_str(&format!("\n {margin} |\n {line} | {code}\n {margin} | {indent}^"));
-    }
     let error = Error::config(text);
     if helps.is_empty() { error } else { error.advise(helps.join("; ")) }
+}
+
+/// How many characters the place of an error covers.
+fn diagnostic_width(error: &DataFusionError) -> usize {
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+    span.filter(|span| span.start.line == span.end.line)
+        .map_or(1, |span| span.end.column.saturating_sub(span.start.column) as usize)
 }
 
 /// The parser writes the place into its text: `… at Line: 3, Column: 9`.

@@ -119,23 +119,26 @@ pub(crate) fn with_row(schema: &Schema) -> SchemaRef {
 /// DataFusion reorders rows, so what a plan says of a row travels with its id, never by position.
 pub(crate) struct RowIdScan<'a> {
     slot: &'a Slot,
+    table: &'a str,
 }
 
 impl<'a> RowIdScan<'a> {
-    pub(crate) fn new(slot: &'a Slot) -> Self {
-        Self { slot }
+    /// For plans over `table`; scans of other tables stay as they are.
+    pub(crate) fn new(slot: &'a Slot, table: &'a str) -> Self {
+        Self { slot, table }
     }
 
-    /// `plan` may have projections, filters and aliases over one scan.
+    /// `plan` has one scan of the table; above it stand projections, filters, aliases and joins.
     pub(crate) fn rewrite(&self, plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
         let source = provider_as_source(
             self.slot.table().map_err(|e| datafusion::error::DataFusionError::Plan(e.to_string()))?,
         );
         plan.transform_up(|node| {
             Ok(Transformed::yes(match node {
-                LogicalPlan::TableScan(scan) => {
+                LogicalPlan::TableScan(scan) if scan.table_name.table() == self.table => {
                     LogicalPlanBuilder::scan(scan.table_name, Arc::clone(&source), None)?.build()?
                 }
+                LogicalPlan::TableScan(_) => return Ok(Transformed::no(node)),
                 LogicalPlan::Projection(projection) => {
                     let row = projection
                         .input

@@ -82,6 +82,52 @@ impl MongoDbSink {
         Ok(Self { client, hosts, take_over, claim: Mutex::new(None) })
     }
 
+    /// Asks the deployment what it is and whether the user may write to `databases`; a line for people.
+    ///
+    /// # Errors
+    /// [`Sink`](ErrorKind::Sink) names the right that is missing.
+    pub async fn check(&self, databases: &[&str]) -> Result<String> {
+        const ACTIONS: [&str; 4] = ["find", "insert", "update", "createCollection"];
+        let admin = self.client.database("admin");
+        let fail = |error: MongoError| self.failed("ask about", "admin", &error);
+        let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(fail)?;
+        let kind = match hello.get_str("setName") {
+            Ok(name) => format!("replica set \"{name}\""),
+            Err(_) if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") => "sharded cluster".to_owned(),
+            Err(_) => "standalone server (a replica set is safer: its writes survive the loss of a node)".to_owned(),
+        };
+        let status = admin.run_command(doc! { "connectionStatus": 1, "showPrivileges": true }).await.map_err(fail)?;
+        let list = |name: &str| -> Vec<Document> {
+            let info = status.get_document("authInfo").ok();
+            let array = info.and_then(|info| info.get_array(name).ok());
+            array.into_iter().flatten().filter_map(|item| item.as_document().cloned()).collect()
+        };
+        let privileges = list("authenticatedUserPrivileges");
+        let is_anonymous = list("authenticatedUsers").is_empty();
+        let may = |database: &str, action: &str| {
+            privileges.iter().any(|privilege| {
+                let covers = privilege.get_document("resource").is_ok_and(|resource| {
+                    resource.get_str("db").is_ok_and(|db| db.is_empty() || db == database)
+                        && resource.get_str("collection").is_ok_and(str::is_empty)
+                        || resource.get_bool("anyResource").unwrap_or(false)
+                });
+                let actions = privilege.get_array("actions").ok();
+                covers && actions.is_some_and(|actions| actions.iter().any(|known| known.as_str() == Some(action)))
+            })
+        };
+        for database in databases.iter().filter(|_| !is_anonymous) {
+            if let Some(action) = ACTIONS.iter().find(|action| !may(database, action)) {
+                return Err(Error::new(
+                    ErrorKind::Sink,
+                    format!("the user of the MongoDB URI has no right to {action} in \"{database}\""),
+                )
+                .advise("grant the user readWrite on the database"));
+            }
+        }
+        let who = if is_anonymous { "no login" } else { "the user may write" };
+        Ok(format!("MongoDB at {}: {kind}, {who}", self.hosts))
+    }
+
     fn ledger(&self, database: &str) -> Collection<Document> {
         self.client.database(database).collection(LEDGER)
     }

@@ -27,6 +27,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a range may bring nothing before the broker counts as away.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// For how long a topic may be unknown to the broker before it counts as missing.
+const METADATA_GRACE: Duration = Duration::from_secs(3);
+
+/// How often the broker is asked for it meanwhile.
+const METADATA_POLL: Duration = Duration::from_millis(200);
+
 /// How to reach a cluster: librdkafka properties, which may hold secrets and are never printed.
 #[derive(Clone)]
 pub struct KafkaConfig {
@@ -150,7 +156,19 @@ impl std::fmt::Debug for KafkaSource {
 #[async_trait]
 impl Source for KafkaSource {
     async fn extents(&self) -> Result<PerPartition<Extent>> {
-        Ok(self.on_each(TopicReader::extents).await?.into_iter().flatten().collect())
+        let started = Instant::now();
+        loop {
+            let found = self.on_each(TopicReader::extents).await?;
+            if found.iter().all(|of_topic| !of_topic.is_empty()) {
+                return Ok(found.into_iter().flatten().collect());
+            }
+            // A topic that was just made is not known to every broker at once.
+            if started.elapsed() > METADATA_GRACE {
+                let missing = self.topics.values().zip(&found).find(|(_, of_topic)| of_topic.is_empty());
+                return Err(missing.map_or_else(|| Error::internal("no topic is missing"), |(reader, _)| reader.missing_topic()));
+            }
+            tokio::time::sleep(METADATA_POLL).await;
+        }
     }
 
     async fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>> {
@@ -204,27 +222,27 @@ impl TopicReader {
         self.consumer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// First and last offset of each partition; nothing if the broker does not know the topic (yet).
     fn extents(&self) -> Result<Vec<(TopicPartition, Extent)>> {
         let consumer = self.lock();
         let metadata = consumer
             .fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT)
             .map_err(|source| self.failed(&source))?;
-        let topic = metadata.topics().first().ok_or_else(|| self.missing_topic())?;
+        let Some(topic) = metadata.topics().first() else { return Ok(Vec::new()) };
         if let Some(code) = topic.error() {
-            return Err(self.failed(&KafkaError::MetadataFetch(RDKafkaErrorCode::from(code))));
+            let error = KafkaError::MetadataFetch(RDKafkaErrorCode::from(code));
+            return if is_unknown_topic(&error) { Ok(Vec::new()) } else { Err(self.failed(&error)) };
         }
         let mut extents = Vec::new();
         for partition in topic.partitions() {
-            let (earliest, latest) = consumer
-                .fetch_watermarks(&self.topic, partition.id(), ANSWER_TIMEOUT)
-                .map_err(|source| self.failed(&source))?;
-            extents.push((
-                TopicPartition::new(Arc::clone(&self.topic), partition.id()),
-                Extent { earliest, latest },
-            ));
-        }
-        if extents.is_empty() {
-            return Err(self.missing_topic());
+            match consumer.fetch_watermarks(&self.topic, partition.id(), ANSWER_TIMEOUT) {
+                Ok((earliest, latest)) => extents.push((
+                    TopicPartition::new(Arc::clone(&self.topic), partition.id()),
+                    Extent { earliest, latest },
+                )),
+                Err(error) if is_unknown_topic(&error) => return Ok(Vec::new()),
+                Err(error) => return Err(self.failed(&error)),
+            }
         }
         Ok(extents)
     }
@@ -260,7 +278,8 @@ impl TopicReader {
         open: &mut BTreeMap<i32, (OffsetRange, Records)>,
     ) -> Result<()> {
         let mut unfinished: BTreeSet<i32> = open.keys().copied().collect();
-        let mut last_sign = Instant::now();
+        let started = Instant::now();
+        let mut last_sign = started;
         while !unfinished.is_empty() {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
@@ -281,6 +300,16 @@ impl TopicReader {
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     last_sign = Instant::now();
                     unfinished.remove(&partition);
+                }
+                Some(Err(error)) if is_unknown_topic(&error) => {
+                    if started.elapsed() > METADATA_GRACE {
+                        return Err(Error::new(
+                            ErrorKind::DataLoss,
+                            format!("the topic \"{}\" was deleted while it was read", self.topic),
+                        )
+                        .because(error.to_string())
+                        .advise("restore the topic, or start a new checkpoint with --checkpoint"));
+                    }
                 }
                 Some(Err(error)) => return Err(self.failed(&error)),
                 None if last_sign.elapsed() > SILENCE_TIMEOUT => {
@@ -310,9 +339,6 @@ impl TopicReader {
                 .advise("check sasl.username, sasl.password and sasl.mechanism in the --kafka-config file");
         }
         match code {
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-                self.missing_topic()
-            }
             Some(
                 Code::TopicAuthorizationFailed
                 | Code::GroupAuthorizationFailed
@@ -334,6 +360,14 @@ impl TopicReader {
                 .advise("start it, or give the right address with --brokers"),
         }
     }
+}
+
+fn is_unknown_topic(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::LeaderNotAvailable)
+    )
 }
 
 /// What librdkafka says of a property that it can't use.

@@ -151,14 +151,14 @@ fn parquet_error(source: parquet::errors::ParquetError) -> Error {
 /// Puts the files of a side together: the snapshot first, then the deltas in order.
 #[derive(Debug)]
 pub struct Loader<'a> {
-    plan: &'a SidePlan,
+    plan: Option<&'a SidePlan>,
     state: SideState,
     at: HashMap<(i32, i64), RowRef>,
 }
 
 impl<'a> Loader<'a> {
-    /// Loads into `state`, which is empty.
-    pub fn new(plan: &'a SidePlan, state: SideState) -> Self {
+    /// Loads into `state`, which is empty; without a join there is no `plan` and only keys are kept.
+    pub fn new(plan: Option<&'a SidePlan>, state: SideState) -> Self {
         Self { plan, state, at: HashMap::new() }
     }
 
@@ -242,9 +242,8 @@ impl<'a> Loader<'a> {
         at: &UInt64Array,
         take: &dyn Fn(&str, &UInt64Array) -> Result<ArrayRef>,
     ) -> Result<Rows> {
-        let columns = self
-            .plan
-            .columns
+        let schema = Arc::clone(self.state.schema());
+        let columns = schema
             .fields()
             .iter()
             .map(|field| match batch.column_by_name(field.name()) {
@@ -253,8 +252,11 @@ impl<'a> Loader<'a> {
                 None => Ok(new_null_array(field.data_type(), at.len())),
             })
             .collect::<Result<Vec<_>>>()?;
-        let columns = RecordBatch::try_new(Arc::clone(&self.plan.columns), columns)?;
-        let key_hashes = self.plan.key_hashes(&columns)?;
+        let columns = RecordBatch::try_new(schema, columns)?;
+        let key_hashes = match self.plan {
+            Some(plan) => plan.key_hashes(&columns)?,
+            None => vec![None; at.len()],
+        };
         let int =
             |name: &str| -> Result<Int64Array> { Ok(take(name, at)?.as_primitive::<Int64Type>().clone()) };
         let partition = take(META[0], at)?;

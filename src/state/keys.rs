@@ -12,12 +12,12 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use crate::clock::Nanos;
 use crate::error::Result;
-use crate::state::{KeyRows, Rows};
+use crate::state::{KeyRows, RowMeta, Rows};
 
 /// The keys of one source.
 #[derive(Debug)]
 pub struct KeyRegistry {
-    /// The key's columns; empty for a source without a PRIMARY KEY.
+    /// The key's columns, as the side's rows name them; empty for a source without a PRIMARY KEY.
     pub schema: SchemaRef,
     converter: RowConverter,
     /// How long a key is remembered beyond its event time.
@@ -51,13 +51,17 @@ impl KeyRegistry {
         self.seen.is_empty()
     }
 
-    /// The key of each row, comparable with others of this registry; nothing without a PRIMARY KEY.
+    /// The key of each row of a side, comparable with others of this registry; nothing without a PRIMARY KEY.
     pub fn encode(&self, rows: &RecordBatch) -> Result<Vec<OwnedRow>> {
+        self.encode_columns(&self.columns_of(rows)?)
+    }
+
+    /// The same for the key's columns alone, in key order.
+    pub fn encode_columns(&self, columns: &[ArrayRef]) -> Result<Vec<OwnedRow>> {
         if self.schema.fields().is_empty() {
             return Ok(Vec::new());
         }
-        let columns = self.columns_of(rows)?;
-        let encoded = self.converter.convert_columns(&columns)?;
+        let encoded = self.converter.convert_columns(columns)?;
         Ok(encoded.iter().map(|row| row.owned()).collect())
     }
 
@@ -77,17 +81,26 @@ impl KeyRegistry {
         watermark.is_some_and(|watermark| event_time.saturating_add(self.memory) < watermark)
     }
 
-    /// The key columns of the rows at `indices`.
+    /// The keys of the rows at `indices`.
     pub fn select(&self, rows: &Rows, indices: &[usize]) -> Result<KeyRows> {
+        self.select_columns(self.columns_of(&rows.columns)?, &rows.meta, indices)
+    }
+
+    /// The same for the key's columns alone.
+    pub fn select_columns(
+        &self,
+        columns: Vec<ArrayRef>,
+        meta: &[RowMeta],
+        indices: &[usize],
+    ) -> Result<KeyRows> {
         if self.schema.fields().is_empty() {
             return Ok(self.none());
         }
-        let columns = RecordBatch::try_new(Arc::clone(&self.schema), self.columns_of(&rows.columns)?)?;
         let at = UInt64Array::from_iter_values(indices.iter().map(|&index| index as u64));
-        let columns = arrow::compute::take_record_batch(&columns, &at)?;
+        let columns = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         Ok(KeyRows {
-            columns,
-            event_times: indices.iter().map(|&index| rows.meta[index].event_time).collect(),
+            columns: arrow::compute::take_record_batch(&columns, &at)?,
+            event_times: indices.iter().map(|&index| meta[index].event_time).collect(),
         })
     }
 

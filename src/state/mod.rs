@@ -96,6 +96,13 @@ pub struct RowRef {
     row: u32,
 }
 
+impl SideChanges {
+    /// New keys and nothing else; what the only source of a program without a join remembers.
+    pub fn only_keys(schema: &SchemaRef, keys: KeyRows) -> Self {
+        Self { added: Rows::empty(schema), matched: Vec::new(), removed: Vec::new(), keys }
+    }
+}
+
 /// What one batch does to a side.
 #[derive(Debug)]
 pub struct SideChanges {
@@ -116,6 +123,14 @@ pub struct KeyRows {
     pub columns: RecordBatch,
     /// One for each.
     pub event_times: Vec<Nanos>,
+}
+
+impl KeyRows {
+    /// These keys, then `more`.
+    pub fn followed_by(&self, more: &Self) -> Result<Self> {
+        let columns = arrow::compute::concat_batches(&self.columns.schema(), [&self.columns, &more.columns])?;
+        Ok(Self { columns, event_times: [self.event_times.as_slice(), &more.event_times].concat() })
+    }
 }
 
 /// One side of the join in memory.
@@ -153,6 +168,11 @@ impl SideState {
             num_stored: 0,
             keys,
         }
+    }
+
+    /// The columns of its rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// How many rows can still match.

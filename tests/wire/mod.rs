@@ -2,6 +2,8 @@
 
 mod services;
 
+pub use services::ecomm_batch;
+
 /// The main job, end to end, compared with the producer's ledger.
 mod main_job;
 

@@ -1,0 +1,210 @@
+//! A program in plain words: what is read, how long rows wait and why, what is asked of them, where they go.
+
+use std::fmt::Write;
+
+use arrow::datatypes::{DataType, TimeUnit};
+
+use crate::clock::Nanos;
+use crate::error::Result;
+use crate::query::Program;
+use crate::query::join_view::{JoinView, Side};
+use crate::query::output::{Output, Reads, SinkTarget};
+use crate::query::source_table::SourceTable;
+use crate::watermark::nanos;
+
+/// The whole program, with DataFusion's physical plan of a batch.
+pub fn explain(program: &Program) -> Result<String> {
+    let mut text = String::new();
+    section(&mut text, "Sources", program.sources.iter().map(describe_source));
+    match &program.join {
+        Some(join) => section(&mut text, "Join", describe_join(program, join)),
+        None => section(&mut text, "Rows", [describe_single(program)]),
+    }
+    section(&mut text, "Rules, in this order", program.rules.iter().map(|rule| {
+        let rounds = if rule.reads_prior_valid { "  (in rounds, after all others: it reads _prior_valid)" } else { "" };
+        format!("{}{rounds}", rule.name)
+    }));
+    section(&mut text, "Outputs", program.outputs.iter().map(describe_output));
+    let notes = notes(program);
+    if !notes.is_empty() {
+        section(&mut text, "Notes", notes);
+    }
+    if let Some(join) = &program.join {
+        section(&mut text, "DataFusion's physical plan of a batch's pairs", plan_lines(&join.describe_pairs()?));
+    }
+    for output in &program.outputs {
+        let title = format!("DataFusion's physical plan of {}", output.name);
+        section(&mut text, &title, plan_lines(&output.describe()?));
+    }
+    Ok(text.trim_end().to_owned())
+}
+
+/// What a user should know and may not expect.
+pub fn notes(program: &Program) -> Vec<String> {
+    let mut notes = Vec::new();
+    for source in program.sources.iter().filter(|source| source.primary_key.is_empty()) {
+        notes.push(format!("{} has no PRIMARY KEY: a message that is sent twice counts twice", source.name));
+    }
+    for output in &program.outputs {
+        let is_finer = |data_type: &DataType| {
+            matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond | TimeUnit::Microsecond, _))
+        };
+        let finer: Vec<&str> = output
+            .schema
+            .fields()
+            .iter()
+            .filter(|field| is_finer(field.data_type()))
+            .map(|field| field.name().as_str())
+            .collect();
+        if matches!(output.target, SinkTarget::MongoDb { .. }) && !finer.is_empty() {
+            notes.push(format!("{}: MongoDB stores {} in milliseconds, rounded down", output.name, finer.join(", ")));
+        }
+    }
+    notes
+}
+
+fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
+    // Writing to a String can't fail.
+    let _ = writeln!(text, "{title}");
+    for line in lines {
+        for part in line.lines() {
+            let _ = writeln!(text, "  {part}");
+        }
+    }
+    text.push('\n');
+}
+
+fn plan_lines(plan: &str) -> Vec<String> {
+    plan.lines().map(str::to_owned).collect()
+}
+
+fn describe_source(source: &SourceTable) -> String {
+    let key = match source.primary_key.is_empty() {
+        true => "no PRIMARY KEY".to_owned(),
+        false => format!("PRIMARY KEY ({})", source.primary_key_names().collect::<Vec<_>>().join(", ")),
+    };
+    format!(
+        "{} from topic \"{}\": {key}; watermark on {}, {} behind the latest, idle after {}, future beyond {} ahead",
+        source.name,
+        source.topic,
+        source.event_time_name(),
+        length(nanos(source.watermark.delay)),
+        length(nanos(source.watermark.idle_timeout)),
+        length(nanos(source.max_ahead)),
+    )
+}
+
+fn describe_single(program: &Program) -> String {
+    let read = match program.inputs().next().and_then(|input| input.description.as_deref()) {
+        Some(view) => format!("a view of the source:\n{view}"),
+        None => "the source as it stands".to_owned(),
+    };
+    format!("rules and outputs read {}: {read}\nno row is kept; PRIMARY KEY values are remembered until the watermark has passed them", program.view.name)
+}
+
+fn describe_join(program: &Program, join: &JoinView) -> Vec<String> {
+    let (left, right) = (join.side(Side::Left), join.side(Side::Right));
+    let keys: Vec<String> = join.keys.iter().map(|(left, right)| format!("{left} = {right}")).collect();
+    let (least, greatest) = join.time_range;
+    let mut lines = vec![
+        format!("{}: {} {} JOIN {}", program.view.name, left.alias, join.join_type.to_string().to_uppercase(), right.alias),
+        format!("key: {}", keys.join(" AND ")),
+        format!(
+            "time: the right row is {} to {} its left row",
+            relative(least),
+            relative(greatest)
+        ),
+    ];
+    for side in Side::BOTH {
+        lines.push(describe_side(program, join, side));
+    }
+    lines
+}
+
+fn describe_side(program: &Program, join: &JoinView, side: Side) -> String {
+    let plan = join.side(side);
+    let source = &program.sources[plan.input.source];
+    let reach = join.reach(side);
+    let other = &join.side(side.other()).alias;
+    let why = match side {
+        Side::Left => format!("a {other} row may be dated up to {} it", relative(join.time_range.1)),
+        Side::Right => format!("a {other} row may be dated down to {} it", relative(join.time_range.0.saturating_neg())),
+    };
+    let kept = if reach >= 0 {
+        format!("until the watermark is {} past its {}", length(reach), source.event_time_name())
+    } else {
+        format!("until the watermark is {} before its {}", length(reach.saturating_neg()), source.event_time_name())
+    };
+    let mut text = format!("a row of {} is kept {kept}, since {why}", plan.alias);
+    if plan.matches_once {
+        let _ = write!(text, "; it leaves with its first partner, since the PRIMARY KEY of {other} is the join key");
+    } else {
+        text.push_str("; after a match too, since further partners may come");
+    }
+    let end = if join.keeps_unmatched(side) { "it comes out once, with NULLs" } else { "it is gone, and counted as unmatched" };
+    let _ = write!(text, "; if none came {end}");
+    let columns: Vec<&str> = plan.input.columns.fields().iter().map(|field| field.name().as_str()).collect();
+    let _ = write!(text, "\n  in state: {}", columns.join(", "));
+    if !source.primary_key.is_empty() {
+        let _ = write!(text, "; its key is remembered for {}", length(join.width()));
+    }
+    if let Some(view) = &plan.input.description {
+        let _ = write!(text, "\n  before the join:\n{}", view.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n"));
+    }
+    text
+}
+
+fn describe_output(output: &Output) -> String {
+    let target = match &output.target {
+        SinkTarget::MongoDb { database, collection, shared } => {
+            format!("MongoDB {database}.{collection}{}", if *shared { ", shared with other queries" } else { "" })
+        }
+        SinkTarget::Json { folder } => format!("JSON lines in {folder}"),
+        SinkTarget::Parquet { folder } => format!("Parquet files in {folder}"),
+    };
+    let fields: Vec<&str> = output.schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let id = match (output.id.is_empty(), output.reads) {
+        (true, Reads::View) => "the positions of its records".to_owned(),
+        (true, Reads::DeadLetters) => "the position of its record and the reason".to_owned(),
+        (false, _) => output.id.iter().map(|&index| fields[index]).collect::<Vec<_>>().join(", "),
+    };
+    format!("{} to {target}; _id is {id}; fields: {}", output.name, fields.join(", "))
+}
+
+/// `5 minutes before`, `at the time of`, `10 minutes after`.
+fn relative(time: Nanos) -> String {
+    match time {
+        0 => "at the time of".to_owned(),
+        time if time < 0 => format!("{} before", length(time.saturating_neg())),
+        time => format!("{} after", length(time)),
+    }
+}
+
+fn length(time: Nanos) -> String {
+    humantime::format_duration(std::time::Duration::from_nanos(time.unsigned_abs())).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::folder::SqlFolder;
+
+    #[test]
+    fn the_shipped_program_is_explained() {
+        let folder = SqlFolder::read(std::path::Path::new("sql"), |_| None).expect("reads");
+        let text = explain(&Program::plan(folder).expect("plans")).expect("explains");
+        for part in [
+            "order_payments: o FULL JOIN p",
+            "key: o.order_id = p.order_id",
+            "the right row is 5m before to 10m after its left row",
+            "a row of o is kept until the watermark is 10m past its created_at",
+            "a row of p is kept until the watermark is 5m past its created_at",
+            "it leaves with its first partner, since the PRIMARY KEY of o is the join key",
+            "not_already_paid  (in rounds",
+            "validated_orders to MongoDB ecomm_mart.validated_orders; _id is order_id",
+            "HashJoinExec",
+        ] {
+            assert!(text.contains(part), "no \"{part}\" in:\n{text}");
+        }
+    }
+}

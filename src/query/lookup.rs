@@ -1,0 +1,107 @@
+//! Lookups: what rules and outputs may read beside the row at hand.
+//!
+//! Reference tables, and views over them, in subqueries and in an output's joins. A lookup never reads
+//! the stream: what it says of a row must not depend on which other rows are in the batch.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator};
+
+use crate::error::Result;
+use crate::query::folder::SqlFile;
+use crate::query::statement::{refuse_at, sql_error};
+
+/// The tables that can be looked up.
+pub(crate) type Lookups = Vec<Lookup>;
+
+/// A table that can be looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookup {
+    pub(crate) name: String,
+    pub(crate) table: Arc<dyn TableProvider>,
+    /// The columns of its PRIMARY KEY; empty without one.
+    pub(crate) unique: Vec<String>,
+}
+
+/// The tables as a session takes them.
+pub(crate) fn tables(lookups: &Lookups) -> Vec<(String, Arc<dyn TableProvider>)> {
+    lookups.iter().map(|lookup| (lookup.name.clone(), Arc::clone(&lookup.table))).collect()
+}
+
+/// Whether a row of the stream meets at most one row of `other` in `join`: its PRIMARY KEY is compared,
+/// or the join only asks whether there is a partner.
+pub(crate) fn meets_once(join: &Join, other: &LogicalPlan, lookups: &Lookups) -> bool {
+    if matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti) {
+        return true;
+    }
+    let (scan, alias) = match other {
+        LogicalPlan::SubqueryAlias(alias) => (alias.input.as_ref(), alias.alias.clone()),
+        LogicalPlan::TableScan(scan) => (other, scan.table_name.clone()),
+        _ => return false,
+    };
+    let LogicalPlan::TableScan(scan) = scan else { return false };
+    let Some(lookup) = lookups.iter().find(|lookup| lookup.name == scan.table_name.table()) else { return false };
+    let conjuncts = join.filter.iter().flat_map(split_conjunction);
+    let equalities = conjuncts.filter_map(|conjunct| match conjunct {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => Some([left.as_ref(), right.as_ref()]),
+        _ => None,
+    });
+    let sides: Vec<[&Expr; 2]> = equalities.chain(join.on.iter().map(|(left, right)| [left, right])).collect();
+    let is_of_other = |expr: &Expr| expr.column_refs().iter().any(|column| column.relation.as_ref() == Some(&alias));
+    let is_compared = |name: &String| {
+        let is_it = |expr: &Expr| {
+            matches!(expr, Expr::Column(column) if column.name == *name && column.relation.as_ref() == Some(&alias))
+        };
+        sides.iter().any(|[left, right]| (is_it(left) && !is_of_other(right)) || (is_it(right) && !is_of_other(left)))
+    };
+    !lookup.unique.is_empty() && lookup.unique.iter().all(is_compared)
+}
+
+/// The name of a plan's node, for people.
+pub(crate) fn node_name(node: &LogicalPlan) -> String {
+    let text = node.display().to_string();
+    text.split([':', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// Refuses subqueries that read the stream, and the kinds that DataFusion can't run in a select list.
+pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) -> Result<()> {
+    let mut unsupported = None;
+    plan.apply(|node| {
+        let in_select = matches!(node, LogicalPlan::Projection(_));
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                match expr {
+                    Expr::Exists(_) if in_select => unsupported = Some("EXISTS"),
+                    Expr::InSubquery(_) if in_select => unsupported = Some("IN"),
+                    Expr::ScalarSubquery(subquery) => refuse_stream(&subquery.subquery, stream)?,
+                    Expr::Exists(exists) => refuse_stream(&exists.subquery.subquery, stream)?,
+                    Expr::InSubquery(within) => refuse_stream(&within.subquery.subquery, stream)?,
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(|error| {
+        sql_error(file, &error).advise("a subquery looks values up in reference tables, by the row at hand")
+    })?;
+    match unsupported {
+        Some(word) => Err(refuse_at(file, word, format!("{word} (SELECT …) is not supported here"))
+            .advise("count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0")),
+        None => Ok(()),
+    }
+}
+
+fn refuse_stream(subquery: &LogicalPlan, stream: &str) -> datafusion::error::Result<()> {
+    subquery.apply_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(scan) if scan.table_name.table() == stream => {
+            Err(DataFusionError::Plan(format!("a second read of {stream} would depend on the batch")))
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! What a program makes of the rows of one source before they meet others: a filter, a projection.
+//!
+//! ```text
+//! admitted rows ─ the view's WHERE and SELECT ─┬─ rows of the join (or of the rules)
+//!                                              ├─ filtered
+//!                                              └─ could not be computed: malformed
+//! ```
+//!
+//! A table that is read as it stands is the simplest case: nothing is computed, unused columns are
+//! left out. The PRIMARY KEY stays with the rows whatever the view selects, under a hidden name where
+//! the view hides it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, TableReference};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+
+use crate::error::{Error, Result};
+use crate::query::folder::SqlFile;
+use crate::query::session::{Prepared, RowWise, Slot};
+use crate::query::source_table::SourceTable;
+use crate::query::statement::{refuse, sql_error};
+use crate::query::view::{ROW, RowIdScan};
+
+/// Before the name of a PRIMARY KEY column that the view hides.
+const HIDDEN_KEY: &str = "_pk_";
+
+/// A subtree of a plan over one Kafka table: what stands between the table and the join.
+pub(crate) struct SourceSubtree<'a> {
+    pub(crate) source_index: usize,
+    pub(crate) source: &'a SourceTable,
+    /// What the rest of the plan calls it.
+    pub(crate) alias: TableReference,
+    plan: LogicalPlan,
+    /// The table itself, perhaps under another name.
+    is_bare: bool,
+}
+
+impl<'a> SourceSubtree<'a> {
+    /// Reads a side of a join, or all of a program without one.
+    pub(crate) fn read(
+        file: &SqlFile,
+        plan: &LogicalPlan,
+        sources: &'a [SourceTable],
+    ) -> Result<Option<Self>> {
+        let mut scans = Vec::new();
+        let mut foreign = None;
+        plan.apply_with_subqueries(|node| {
+            match node {
+                LogicalPlan::TableScan(scan) => scans.push(scan.table_name.table().to_owned()),
+                LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {}
+                other => {
+                    let name = other.display().to_string();
+                    foreign = foreign.take().or(Some(name.split([':', ' ']).next().unwrap_or_default().to_owned()));
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        let [table] = scans.as_slice() else { return Ok(None) };
+        let Some(source_index) = sources.iter().position(|source| source.name == *table) else { return Ok(None) };
+        if let Some(node) = foreign {
+            return Err(refuse(file, format!("{node} over the stream \"{table}\" is not supported before the join")).advise(
+                "a source may be filtered and projected row by row; what depends on several rows would differ from batch to batch: \
+                 do it in the database, or look values up in a reference table from rules and outputs",
+            ));
+        }
+        let source = &sources[source_index];
+        let (alias, is_bare) = match plan {
+            LogicalPlan::TableScan(scan) => (scan.table_name.clone(), true),
+            LogicalPlan::SubqueryAlias(alias) => {
+                (alias.alias.clone(), matches!(alias.input.as_ref(), LogicalPlan::TableScan(_)))
+            }
+            _ => (TableReference::bare(table.as_str()), false),
+        };
+        Ok(Some(Self { source_index, source, alias, plan: plan.clone(), is_bare }))
+    }
+
+    /// The column of the source that a column of the subtree is, unchanged; `None` if it is computed.
+    pub(crate) fn lineage(&self, name: &str) -> Option<String> {
+        lineage(&self.plan, name)
+    }
+
+    /// Whether `column` of the rest of the plan is the watermark column.
+    pub(crate) fn is_event_time(&self, column: &Column) -> bool {
+        column.relation.as_ref() == Some(&self.alias)
+            && self.lineage(&column.name).as_deref() == Some(self.source.event_time_name())
+    }
+
+    /// The name that the watermark column has in the subtree, for advice.
+    pub(crate) fn event_time_name(&self) -> String {
+        let names = self.plan.schema().fields().iter().map(|field| field.name().clone());
+        let mut names = names.filter(|name| self.lineage(name).as_deref() == Some(self.source.event_time_name()));
+        names.next().unwrap_or_else(|| self.source.event_time_name().to_owned())
+    }
+
+    /// Whether the PRIMARY KEY is among `keys`, so that a key names one row at most.
+    pub(crate) fn is_identified_by(&self, keys: &[&Expr]) -> bool {
+        !self.source.primary_key.is_empty()
+            && self.source.primary_key_names().all(|name| {
+                keys.iter().any(|key| {
+                    matches!(key, Expr::Column(column) if self.lineage(&column.name).as_deref() == Some(name))
+                })
+            })
+    }
+
+    /// Plans the subtree, with the columns of it that `is_used` names.
+    pub(crate) fn build(
+        &self,
+        file: &SqlFile,
+        state: &SessionState,
+        is_used: impl Fn(&str) -> bool,
+    ) -> Result<SourceView> {
+        let fields: Vec<Arc<Field>> =
+            self.plan.schema().fields().iter().filter(|field| is_used(field.name())).cloned().collect();
+        let declared = self.source.sql_schema();
+        let mut columns = fields.clone();
+        let mut keys = Vec::new();
+        for name in self.source.primary_key_names() {
+            let shown = fields.iter().find(|field| self.lineage(field.name()).as_deref() == Some(name));
+            let in_columns = match shown {
+                Some(field) => field.name().clone(),
+                None => {
+                    let hidden = if self.is_bare { name.to_owned() } else { format!("{HIDDEN_KEY}{name}") };
+                    let field = declared.field_with_name(name)?.clone().with_name(&hidden);
+                    columns.push(Arc::new(field));
+                    hidden
+                }
+            };
+            keys.push((name.to_owned(), in_columns));
+        }
+        let columns: SchemaRef = Arc::new(Schema::new(columns));
+        let steps = if self.is_bare { None } else { Some(self.steps(file, state, &fields, &declared)?) };
+        let input = match &steps {
+            None => {
+                // Declared order, so that the file's columns stand as the table's do.
+                let kept = declared.fields().iter().filter(|field| columns.field_with_name(field.name()).is_ok());
+                Arc::new(Schema::new(kept.cloned().collect::<Vec<_>>()))
+            }
+            Some(steps) => Arc::clone(&steps.input),
+        };
+        let columns = if steps.is_none() { Arc::clone(&input) } else { columns };
+        let description = steps.as_ref().map(|_| self.plan.display_indent().to_string());
+        Ok(SourceView { source: self.source_index, input, columns, keys, description, steps })
+    }
+
+    fn steps(
+        &self,
+        file: &SqlFile,
+        state: &SessionState,
+        fields: &[Arc<Field>],
+        declared: &SchemaRef,
+    ) -> Result<Steps> {
+        let as_sql = |source| sql_error(file, &source);
+        let mentioned = mentioned_names(&self.plan)?;
+        let is_key = |name: &str| self.source.primary_key_names().any(|key| key == name);
+        let input: Vec<Arc<Field>> = declared
+            .fields()
+            .iter()
+            .filter(|field| {
+                let name = field.name().as_str();
+                mentioned.contains(name) || is_key(name) || fields.iter().any(|used| used.name() == name)
+            })
+            .cloned()
+            .collect();
+        let input: SchemaRef = Arc::new(Schema::new(input));
+        let mut with_row: Vec<Arc<Field>> = input.fields().iter().cloned().collect();
+        with_row.push(Arc::new(Field::new(ROW, arrow::datatypes::DataType::UInt32, false)));
+        let slot = Slot::new(Arc::new(Schema::new(with_row)));
+        let rewritten = RowIdScan::new(&slot, &self.source.name).rewrite(self.plan.clone()).map_err(as_sql)?;
+        let wanted = |name: &str| {
+            rewritten.schema().columns().into_iter().find(|column| column.name == name).map(Expr::Column)
+        };
+        let mut select: Vec<Expr> = fields.iter().filter_map(|field| wanted(field.name())).collect();
+        select.extend(wanted(ROW));
+        let plan = LogicalPlanBuilder::from(rewritten.clone()).project(select).and_then(LogicalPlanBuilder::build);
+        let plan = Prepared::try_new(state, plan.map_err(as_sql)?).map_err(as_sql)?;
+        Ok(Steps { input, slot, plan })
+    }
+}
+
+/// What the rows of one source become before the join, or before the rules of a program without one.
+#[derive(Debug)]
+pub struct SourceView {
+    /// The index of the source in the program.
+    pub source: usize,
+    /// The columns that it needs: declared ones and the source's system columns.
+    pub input: SchemaRef,
+    /// The columns that it gives; those of the PRIMARY KEY are always among them.
+    pub columns: SchemaRef,
+    /// Each PRIMARY KEY column of the source, with its name in `columns`.
+    pub keys: Vec<(String, String)>,
+    /// Its filter and projection, for people and for the fingerprint; `None` for a table as it stands.
+    pub description: Option<String>,
+    steps: Option<Steps>,
+}
+
+#[derive(Debug)]
+struct Steps {
+    input: SchemaRef,
+    slot: Slot,
+    plan: Prepared,
+}
+
+/// What became of rows.
+#[derive(Debug)]
+pub struct Viewed {
+    /// The rows that came through, in their order, with the view's columns.
+    pub columns: RecordBatch,
+    /// For each of them its index in the input.
+    pub kept: Vec<usize>,
+    /// Rows at which the view failed to compute, with the error.
+    pub failed: Vec<(usize, String)>,
+}
+
+impl SourceView {
+    /// Filters and projects rows of [`SourceView::input`].
+    pub async fn apply(&self, rows: RecordBatch) -> Result<Viewed> {
+        let Some(steps) = &self.steps else {
+            let kept = (0..rows.num_rows()).collect();
+            return Ok(Viewed { columns: rows, kept, failed: Vec::new() });
+        };
+        let mut with_row = rows.columns().to_vec();
+        with_row.push(Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32)));
+        let with_row = RecordBatch::try_new(Arc::clone(steps.slot.schema()), with_row)?;
+        let RowWise { batches, failed } = steps.plan.run_row_wise(&steps.slot, &with_row, 0).await?;
+        let ids = |batch: &RecordBatch| batch.column(batch.num_columns() - 1).as_primitive::<UInt32Type>().clone();
+        let kept: Vec<usize> =
+            batches.iter().flat_map(|batch| ids(batch).values().iter().map(|&id| id as usize).collect::<Vec<_>>()).collect();
+        let columns = self.columns_of(&rows, &batches, &kept)?;
+        Ok(Viewed { columns, kept, failed })
+    }
+
+    fn columns_of(&self, rows: &RecordBatch, batches: &[RecordBatch], kept: &[usize]) -> Result<RecordBatch> {
+        let Some(first) = batches.first() else { return Ok(RecordBatch::new_empty(Arc::clone(&self.columns))) };
+        let viewed = arrow::compute::concat_batches(&first.schema(), batches)?;
+        let mut columns = viewed.columns()[..viewed.num_columns() - 1].to_vec();
+        let at = UInt64Array::from_iter_values(kept.iter().map(|&row| row as u64));
+        for (name, hidden) in self.keys.iter().filter(|(_, hidden)| hidden.starts_with(HIDDEN_KEY)) {
+            let key = rows.column_by_name(name).ok_or_else(|| Error::internal(format!("no key for {hidden}")))?;
+            columns.push(arrow::compute::take(key, &at, None)?);
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.columns), columns)?)
+    }
+}
+
+fn lineage(plan: &LogicalPlan, name: &str) -> Option<String> {
+    match plan {
+        LogicalPlan::TableScan(_) => Some(name.to_owned()),
+        LogicalPlan::SubqueryAlias(alias) => lineage(&alias.input, name),
+        LogicalPlan::Filter(filter) => lineage(&filter.input, name),
+        LogicalPlan::Projection(projection) => {
+            let position = projection.schema.fields().iter().position(|field| field.name() == name)?;
+            let mut expr = &projection.expr[position];
+            while let Expr::Alias(alias) = expr {
+                expr = &alias.expr;
+            }
+            match expr {
+                Expr::Column(column) => lineage(&projection.input, &column.name),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// All column names that the expressions of a plan mention.
+fn mentioned_names(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    plan.apply(|node| {
+        for expr in node.expressions() {
+            names.extend(expr.column_refs().iter().map(|column| column.name.clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(names)
+}

@@ -1,0 +1,1 @@
+CREATE VIEW frauds AS SELECT customer_id FROM blocked WHERE reason = 'fraud';

@@ -1,0 +1,2 @@
+CREATE EXTERNAL TABLE joined STORED AS MONGODB LOCATION 'test.joined' OPTIONS ('id' 'id');
+INSERT INTO joined SELECT id, CAST(10 / n AS INT) AS tenth FROM events;

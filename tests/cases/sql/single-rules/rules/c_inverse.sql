@@ -1,0 +1,1 @@
+SELECT 10 / n < 100 AS holds FROM events;

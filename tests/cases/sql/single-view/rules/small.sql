@@ -1,0 +1,1 @@
+SELECT twice < 10 AS holds, 'too large' AS detail FROM odd;

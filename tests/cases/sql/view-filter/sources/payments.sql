@@ -1,0 +1,8 @@
+CREATE UNBOUNDED EXTERNAL TABLE payments (
+    payment_id VARCHAR NOT NULL,
+    order_id VARCHAR,
+    amount DECIMAL(18, 2) NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (payment_id)
+) STORED AS KAFKA LOCATION 'payments'
+OPTIONS ('watermark.column' 'created_at', 'watermark.delay' '10 minutes');

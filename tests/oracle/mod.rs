@@ -1,0 +1,482 @@
+//! Streaming equals batch: random programs, data, splits, restarts and crashes, against two oracles.
+//!
+//! After each batch the engine's outputs, dead letters, watermark and state must be those of the
+//! [`model`]; at the end outputs and waiting rows together must be what DataFusion gives for the same
+//! SQL over all admitted records at once.
+
+mod model;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::TimestampNanosecondArray;
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use ecomm_batch::clock::ManualClock;
+use ecomm_batch::engine::{Engine, EngineOptions, FailPoint, StartingOffsets};
+use ecomm_batch::offset::TopicPartition;
+use ecomm_batch::query::folder::{SqlFile, SqlFolder};
+use ecomm_batch::query::join_view::Side;
+use ecomm_batch::sink::memory::MemorySink;
+use ecomm_batch::source::memory::MemorySource;
+use model::{Body, Joined, Keys, Message, Model, Place, Predicate, Range, Row, Shape};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use serde_json::Value;
+
+/// 2026-01-05T00:00:00Z, where event times begin.
+const BASE_S: i64 = 1_767_571_200;
+/// Two hours later, where the clock begins.
+const START_MS: i64 = (BASE_S + 7200) * 1000;
+const TOPICS: [&str; 2] = ["l", "r"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Vec<Message>),
+    /// At most so many offsets; or all there is.
+    Trigger(Option<u64>),
+    /// The next batch dies at the point, and a restart finishes it.
+    Crash(FailPoint),
+    Restart,
+    /// Seconds.
+    Clock(i64),
+}
+
+fn messages(base: i64) -> impl Strategy<Value = Vec<Message>> {
+    let body = prop_oneof![
+        30 => (0..40u8, prop::option::weighted(0.9, 0..4u8), -600..600i64, 1..6i64).prop_map(
+            move |(id, key, ahead, amount)| Body::Row { id, key, at: base + ahead, amount }
+        ),
+        1 => Just(Body::Malformed),
+        1 => Just(Body::Tombstone),
+        1 => (0..40u8, 0..4u8).prop_map(|(id, key)| Body::Row { id, key: Some(key), at: 86_400, amount: 1 }),
+    ];
+    let message = (0..2usize, 0..3i32, 0..3i64, body).prop_map(|(side, partition, timestamp, body)| Message {
+        side,
+        partition,
+        timestamp_ms: START_MS + timestamp,
+        body,
+    });
+    prop::collection::vec(message, 1..12)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let points = prop::sample::select(vec![
+        FailPoint::BeforeOffsets,
+        FailPoint::AfterOffsets,
+        FailPoint::AfterRead,
+        FailPoint::AfterSink,
+        FailPoint::AfterState,
+        FailPoint::BeforeCommit,
+        FailPoint::AfterCommit,
+    ]);
+    let round = (0..900i64).prop_flat_map(move |ahead| {
+        let then = prop_oneof![
+            6 => Just(Step::Trigger(None)),
+            4 => (1..8u64).prop_map(|max| Step::Trigger(Some(max))),
+            1 => points.clone().prop_map(Step::Crash),
+            1 => Just(Step::Restart),
+            1 => (10..90i64).prop_map(Step::Clock),
+        ];
+        (messages(0), Just(ahead), then)
+    });
+    prop::collection::vec(round, 1..7).prop_map(|rounds| {
+        let mut base = 600;
+        let mut steps = Vec::new();
+        for (mut messages, ahead, then) in rounds {
+            for message in &mut messages {
+                if let Body::Row { at, .. } = &mut message.body
+                    && *at < 86_400
+                {
+                    *at += base;
+                }
+            }
+            base += ahead;
+            let triggers = matches!(then, Step::Trigger(_) | Step::Crash(_));
+            steps.extend([Step::Append(messages), then]);
+            if !triggers {
+                steps.push(Step::Trigger(None));
+            }
+        }
+        steps.push(Step::Trigger(None));
+        steps
+    })
+}
+
+fn shape(keeps: [bool; 2]) -> impl Strategy<Value = Shape> {
+    let keys = prop::sample::select(vec![Keys::None, Keys::Ids, Keys::JoinKey]);
+    let predicate = prop::sample::select(vec![
+        Predicate::None,
+        Predicate::None,
+        Predicate::LeftAmount,
+        Predicate::RightAmount,
+        Predicate::SameAmount,
+    ]);
+    let range = prop::sample::select(vec![(-300, 300), (0, 600), (-30, 30), (300, 600), (-600, -120)]);
+    let delay = prop::sample::select(vec![0, 300, 600]);
+    (keys, predicate, range, [delay.clone(), delay], prop::bool::weighted(0.3), prop::bool::weighted(0.2)).prop_map(
+        move |(keys, predicate, range, delay, source_view, view_where)| Shape {
+            keeps,
+            keys,
+            predicate,
+            range,
+            delay,
+            source_view,
+            view_where,
+        },
+    )
+}
+
+/// The view's SELECT, for the engine and for the oracle alike.
+fn view_sql(shape: &Shape) -> String {
+    let join = match shape.keeps {
+        [false, false] => "INNER",
+        [true, false] => "LEFT",
+        [false, true] => "RIGHT",
+        [true, true] => "FULL",
+    };
+    let predicate = match shape.predicate {
+        Predicate::None => "",
+        Predicate::LeftAmount => " AND a.amount > 3",
+        Predicate::RightAmount => " AND b.amount > 3",
+        Predicate::SameAmount => " AND a.amount = b.amount",
+    };
+    // A view that renames its columns and hides the PRIMARY KEY, or the table as it stands.
+    let (left, key, at) = if shape.source_view {
+        ("(SELECT k AS k2, at AS at2, amount, _partition, _offset FROM l WHERE amount <> 2)", "k2", "at2")
+    } else {
+        ("l", "k", "at")
+    };
+    let (least, greatest) = shape.range;
+    let view_where = if shape.view_where { " WHERE COALESCE(a.amount, 0) + COALESCE(b.amount, 0) <> 4" } else { "" };
+    format!(
+        "SELECT a._partition AS lp, a._offset AS lo, b._partition AS rp, b._offset AS ro \
+         FROM {left} AS a {join} JOIN r AS b ON a.{key} = b.k \
+         AND b.at >= a.{at} + INTERVAL '{least} seconds' AND b.at <= a.{at} + INTERVAL '{greatest} seconds'{predicate}{view_where}"
+    )
+}
+
+fn folder(shape: &Shape) -> SqlFolder {
+    let table = |side: usize| {
+        let primary = match (shape.keys, side) {
+            (Keys::None, _) => "",
+            (Keys::JoinKey, 0) => ", PRIMARY KEY (k)",
+            _ => ", PRIMARY KEY (id)",
+        };
+        let not_null = if shape.keys == Keys::JoinKey && side == 0 { " NOT NULL" } else { "" };
+        format!(
+            "CREATE UNBOUNDED EXTERNAL TABLE {name} (id VARCHAR NOT NULL, k VARCHAR{not_null}, at TIMESTAMP NOT NULL, \
+             amount DECIMAL(10, 2) NOT NULL{primary}) STORED AS KAFKA LOCATION '{name}' \
+             OPTIONS ('watermark.column' 'at', 'watermark.delay' '{delay} seconds')",
+            name = TOPICS[side],
+            delay = shape.delay[side],
+        )
+    };
+    let output = |name: &str, select: &str| {
+        format!("CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 't.{name}'; INSERT INTO {name} {select}")
+    };
+    let texts = [
+        ("l.sql", table(0)),
+        ("r.sql", table(1)),
+        ("v.sql", format!("CREATE VIEW v AS {}", view_sql(shape))),
+        ("joined.sql", output("joined", "SELECT lp, lo, rp, ro FROM v")),
+        ("letters.sql", output("letters", "SELECT topic, \"partition\", \"offset\", reason FROM dead_letters")),
+    ];
+    let files = texts.map(|(path, text)| SqlFile { path: path.to_owned(), text }).to_vec();
+    SqlFolder { root: PathBuf::from("oracle"), files, references: Vec::new() }
+}
+
+/// An engine with everything around it.
+struct Pipeline {
+    shape: Shape,
+    checkpoint: tempfile::TempDir,
+    source: Arc<MemorySource>,
+    sink: Arc<MemorySink>,
+    clock: Arc<ManualClock>,
+    /// Gone for a moment while it is opened again: the lock goes with it.
+    engine: Option<Engine>,
+    model: Model,
+    log: BTreeMap<Place, Vec<Message>>,
+    num_checked: u64,
+    seen: [usize; 2],
+    outputs: Vec<Joined>,
+}
+
+fn failed(error: impl ToString) -> TestCaseError {
+    TestCaseError::fail(error.to_string())
+}
+
+impl Pipeline {
+    fn new(shape: &Shape) -> Result<Self, TestCaseError> {
+        let checkpoint = ecomm_batch::case::scratch_folder().map_err(failed)?;
+        let (source, sink) = (Arc::<MemorySource>::default(), Arc::<MemorySink>::default());
+        let clock = Arc::new(ManualClock::new(START_MS));
+        for topic in TOPICS {
+            source.create(TopicPartition::new(topic, 0));
+        }
+        let engine = open(shape, checkpoint.path(), &source, &sink, &clock)?;
+        let mut log = BTreeMap::new();
+        log.insert((0, 0), Vec::new());
+        log.insert((1, 0), Vec::new());
+        Ok(Self {
+            model: Model::new(shape.clone(), START_MS),
+            shape: shape.clone(),
+            checkpoint,
+            source,
+            sink,
+            clock,
+            engine: Some(engine),
+            log,
+            num_checked: 0,
+            seen: [0, 0],
+            outputs: Vec::new(),
+        })
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Append(messages) => messages.iter().for_each(|message| self.append(message)),
+            Step::Clock(seconds) => {
+                use ecomm_batch::clock::Clock;
+                self.clock.set(self.clock.now_ms() + seconds * 1000);
+            }
+            Step::Restart => self.reopen()?,
+            Step::Trigger(max) => {
+                self.engine()?.batch(*max, None).await.map_err(failed)?;
+            }
+            Step::Crash(point) => {
+                self.engine()?.fail_at(*point);
+                // Without records and without time there is no batch to die in.
+                let died = self.engine()?.batch(None, None).await.is_err();
+                self.reopen()?;
+                if died {
+                    self.engine()?.finish_pending().await.map_err(failed)?;
+                }
+            }
+        }
+        self.compare_batches()
+    }
+
+    fn append(&mut self, message: &Message) {
+        let value = match &message.body {
+            Body::Row { id, key, at, amount } => {
+                let at = chrono_text(BASE_S + at);
+                let mut key = key.map_or("null".to_owned(), |key| format!("\"k{key}\""));
+                if key == "null" && self.shape.keys == Keys::JoinKey && message.side == 0 {
+                    key = "\"none\"".to_owned();
+                }
+                Some(format!(r#"{{"id":"i{id}","k":{key},"at":"{at}","amount":{amount}.00}}"#).into_bytes())
+            }
+            Body::Malformed => Some(b"{".to_vec()),
+            Body::Tombstone => None,
+        };
+        let tp = TopicPartition::new(TOPICS[message.side], message.partition);
+        self.source.append(tp, message.timestamp_ms, None, value);
+        let mut message = message.clone();
+        if let Body::Row { key: key @ None, .. } = &mut message.body
+            && self.shape.keys == Keys::JoinKey
+            && message.side == 0
+        {
+            *key = Some(99);
+        }
+        self.log.entry((message.side, message.partition)).or_default().push(message);
+    }
+
+    fn engine(&mut self) -> Result<&mut Engine, TestCaseError> {
+        self.engine.as_mut().ok_or_else(|| failed("there is no engine"))
+    }
+
+    fn reopen(&mut self) -> Result<(), TestCaseError> {
+        self.engine = None;
+        self.engine = Some(open(&self.shape, self.checkpoint.path(), &self.source, &self.sink, &self.clock)?);
+        Ok(())
+    }
+
+    /// Lets the model follow the batches that were committed since, and compares.
+    fn compare_batches(&mut self) -> Result<(), TestCaseError> {
+        let (mut joined, mut letters) = (Vec::new(), Vec::new());
+        let mut any = false;
+        while self.checkpoint.path().join(format!("commits/{}", self.num_checked)).exists() {
+            let path = self.checkpoint.path().join(format!("offsets/{}", self.num_checked));
+            let plan: Value = serde_json::from_slice(&std::fs::read(path).map_err(failed)?).map_err(failed)?;
+            let ranges = ranges(&plan);
+            let outcome = self.model.batch(plan["batch_time_ms"].as_i64().unwrap_or(0), &ranges, &self.log);
+            joined.extend(outcome.joined);
+            letters.extend(outcome.letters.into_iter().map(|(side, partition, offset, reason)| {
+                format!("{} {partition} {offset} {reason}", TOPICS[side])
+            }));
+            self.num_checked += 1;
+            any = true;
+        }
+        if !any {
+            return Ok(());
+        }
+        let mut came: Vec<Joined> = self.documents("joined", 0).iter().map(joined_of).collect();
+        let mut letters_came: Vec<String> = self.documents("letters", 1).iter().map(letter_of).collect();
+        self.outputs.extend(came.iter().copied());
+        joined.sort_unstable();
+        came.sort_unstable();
+        letters.sort_unstable();
+        letters_came.sort_unstable();
+        prop_assert_eq!(&came, &joined, "rows of the batches up to {}", self.num_checked);
+        prop_assert_eq!(&letters_came, &letters, "letters of the batches up to {}", self.num_checked);
+        let watermark = self.engine()?.watermark().map(|nanos| nanos / 1_000_000_000 - BASE_S);
+        prop_assert_eq!(watermark, self.model.watermark, "watermark after batch {}", self.num_checked);
+        for side in Side::BOTH {
+            let in_state = self.engine()?.state(side).len();
+            prop_assert_eq!(in_state, self.model.num_in_state(side.index()), "state {:?}", side);
+        }
+        Ok(())
+    }
+
+    fn documents(&mut self, output: &str, number: usize) -> Vec<Value> {
+        let documents = self.sink.since(output, self.seen[number]);
+        self.seen[number] += documents.len();
+        documents.iter().map(|text| serde_json::from_str(text).unwrap_or(Value::Null)).collect()
+    }
+
+    /// The law: outputs and waiting rows are what one query over everything admitted gives.
+    async fn compare_with_one_query(&mut self) -> Result<(), TestCaseError> {
+        let mut streamed = self.outputs.clone();
+        streamed.extend(self.model.waiting());
+        let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        for side in [0, 1] {
+            let batch = admitted_rows(&self.model.admitted[side]).map_err(failed)?;
+            context.register_batch(TOPICS[side], batch).map_err(failed)?;
+        }
+        let batches = context.sql(&view_sql(&self.shape)).await.map_err(failed)?.collect().await.map_err(failed)?;
+        let mut at_once: Vec<Joined> = batches.iter().flat_map(origins).collect();
+        streamed.sort_unstable();
+        at_once.sort_unstable();
+        prop_assert_eq!(streamed, at_once, "streaming differs from one query over everything");
+        Ok(())
+    }
+}
+
+fn open(
+    shape: &Shape,
+    checkpoint: &Path,
+    source: &Arc<MemorySource>,
+    sink: &Arc<MemorySink>,
+    clock: &Arc<ManualClock>,
+) -> Result<Engine, TestCaseError> {
+    let options = EngineOptions {
+        checkpoint: checkpoint.to_owned(),
+        new_query_id: "oracle".to_owned(),
+        max_offsets_per_trigger: None,
+        starting_offsets: StartingOffsets::Earliest,
+        fail_on_data_loss: true,
+        retain_batches: 100,
+    };
+    let stop = tokio::sync::watch::channel(false).1;
+    let (source, sink, clock) = (Arc::clone(source), Arc::clone(sink), Arc::clone(clock));
+    Engine::open(folder(shape), source, sink, clock, options, stop).map_err(failed)
+}
+
+fn chrono_text(seconds: i64) -> String {
+    ecomm_batch::clock::rfc3339_ms(seconds * 1000)
+}
+
+fn ranges(plan: &Value) -> BTreeMap<Place, Range> {
+    let mut ranges = BTreeMap::new();
+    for (side, topic) in TOPICS.iter().enumerate() {
+        for (partition, range) in plan["ranges"][topic].as_object().into_iter().flatten() {
+            let number = |name: &str| range[name].as_i64().unwrap_or(-1);
+            let range = Range { start: number("start"), end: number("end"), latest: number("latest") };
+            ranges.insert((side, partition.parse().unwrap_or(-1)), range);
+        }
+    }
+    ranges
+}
+
+fn joined_of(document: &Value) -> Joined {
+    let origin = |partition: &str, offset: &str| {
+        Some((document[partition].as_i64()? as i32, document[offset].as_i64()?))
+    };
+    (origin("lp", "lo"), origin("rp", "ro"))
+}
+
+fn letter_of(document: &Value) -> String {
+    let text = |name: &str| document[name].as_str().unwrap_or("?").to_owned();
+    format!("{} {} {} {}", text("topic"), document["partition"], document["offset"], text("reason"))
+}
+
+fn origins(batch: &RecordBatch) -> Vec<Joined> {
+    let origin = |first: usize, row: usize| {
+        let (partition, offset) = (batch.column(first), batch.column(first + 1));
+        partition.is_valid(row).then(|| {
+            (partition.as_primitive::<Int32Type>().value(row), offset.as_primitive::<Int64Type>().value(row))
+        })
+    };
+    (0..batch.num_rows()).map(|row| (origin(0, row), origin(2, row))).collect()
+}
+
+fn admitted_rows(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("k", DataType::Utf8, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
+        Field::new("amount", DataType::Decimal128(10, 2), false),
+        Field::new("_partition", DataType::Int32, false),
+        Field::new("_offset", DataType::Int64, false),
+    ]);
+    let amounts = Decimal128Array::from_iter_values(rows.iter().map(|row| i128::from(row.amount) * 100));
+    RecordBatch::try_new(
+        Arc::new(schema),
+        vec![
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| format!("i{}", row.id)))),
+            Arc::new(StringArray::from_iter(rows.iter().map(|row| row.key.map(|key| format!("k{key}"))))),
+            Arc::new(TimestampNanosecondArray::from_iter_values(
+                rows.iter().map(|row| (BASE_S + row.at) * 1_000_000_000),
+            )),
+            Arc::new(amounts.with_precision_and_scale(10, 2)?),
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.origin.0))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.origin.1))),
+        ],
+    )
+}
+
+/// `PROPTEST_CASES` sets how many; failing seeds are kept under `tests/oracle/regressions`.
+fn streaming_equals_batch(keeps: [bool; 2], name: &'static str) {
+    let default = Config::default();
+    let cases = std::env::var("PROPTEST_CASES").is_ok().then_some(default.cases).unwrap_or(1000);
+    let path: &'static str = Box::leak(format!("tests/oracle/regressions/{name}.txt").into_boxed_str());
+    let persistence = proptest::test_runner::FileFailurePersistence::Direct(path);
+    let config = Config { cases, failure_persistence: Some(Box::new(persistence)), max_shrink_iters: 2000, ..default };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let mut runner = TestRunner::new(config);
+    let outcome = runner.run(&(shape(keeps), steps()), |(shape, steps)| {
+        runtime.block_on(async {
+            let mut pipeline = Pipeline::new(&shape)?;
+            for step in &steps {
+                pipeline.step(step).await?;
+            }
+            pipeline.compare_with_one_query().await
+        })
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn inner_joins() {
+    streaming_equals_batch([false, false], "inner");
+}
+
+#[test]
+fn left_joins() {
+    streaming_equals_batch([true, false], "left");
+}
+
+#[test]
+fn right_joins() {
+    streaming_equals_batch([false, true], "right");
+}
+
+#[test]
+fn full_joins() {
+    streaming_equals_batch([true, true], "full");
+}

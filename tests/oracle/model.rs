@@ -1,0 +1,302 @@
+//! A second, independent model of admission, watermark, join and eviction, in plain Rust.
+//!
+//! It keeps every row for ever and compares each with each, so nothing that the engine's index, state
+//! or eviction could get wrong is in here. Times are in seconds.
+
+use std::collections::BTreeMap;
+
+/// Left 0, right 1.
+pub type SideIndex = usize;
+
+/// Side, partition.
+pub type Place = (SideIndex, i32);
+
+/// A message as it was appended.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub side: SideIndex,
+    pub partition: i32,
+    /// Kafka's timestamp, for the order of arrival.
+    pub timestamp_ms: i64,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug)]
+pub enum Body {
+    Row { id: u8, key: Option<u8>, at: i64, amount: i64 },
+    Malformed,
+    Tombstone,
+}
+
+/// Which columns are a PRIMARY KEY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    None,
+    Ids,
+    /// The left table's key is the join key.
+    JoinKey,
+}
+
+/// The predicate of ON beside key and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Predicate {
+    None,
+    LeftAmount,
+    RightAmount,
+    SameAmount,
+}
+
+/// What a program is made of.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub keeps: [bool; 2],
+    pub keys: Keys,
+    pub predicate: Predicate,
+    /// Bounds of right minus left event time.
+    pub range: (i64, i64),
+    pub delay: [i64; 2],
+    /// The left source is read through a view with `amount <> 2`.
+    pub source_view: bool,
+    /// The join view has `WHERE COALESCE(l.amount, 0) + COALESCE(r.amount, 0) <> 4`.
+    pub view_where: bool,
+}
+
+const IDLE_MS: i64 = 60_000;
+const MAX_AHEAD_S: i64 = 3600;
+
+/// The offsets of one partition in one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    pub start: i64,
+    pub end: i64,
+    pub latest: i64,
+}
+
+/// Where a row came from: partition and offset.
+pub type Origin = (i32, i64);
+
+/// An output row: the origins of its left and right side.
+pub type Joined = (Option<Origin>, Option<Origin>);
+
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub origin: Origin,
+    pub id: u8,
+    pub key: Option<u8>,
+    pub at: i64,
+    pub amount: i64,
+    pub matched: bool,
+    pub emitted: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub joined: Vec<Joined>,
+    /// Side, partition, offset, reason.
+    pub letters: Vec<(SideIndex, i32, i64, &'static str)>,
+}
+
+#[derive(Debug)]
+pub struct Model {
+    shape: Shape,
+    start_ms: i64,
+    pub watermark: Option<i64>,
+    maxima: BTreeMap<Place, i64>,
+    last_record_ms: BTreeMap<Place, i64>,
+    keys: [BTreeMap<u8, i64>; 2],
+    /// Every row that was admitted and passed its source's view.
+    pub rows: [Vec<Row>; 2],
+    /// Every row that was admitted.
+    pub admitted: [Vec<Row>; 2],
+}
+
+impl Model {
+    pub fn new(shape: Shape, start_ms: i64) -> Self {
+        Self {
+            shape,
+            start_ms,
+            watermark: None,
+            maxima: BTreeMap::new(),
+            last_record_ms: BTreeMap::new(),
+            keys: Default::default(),
+            rows: Default::default(),
+            admitted: Default::default(),
+        }
+    }
+
+    /// One batch over `log`, the messages of each partition from offset 0.
+    pub fn batch(
+        &mut self,
+        time_ms: i64,
+        ranges: &BTreeMap<Place, Range>,
+        log: &BTreeMap<Place, Vec<Message>>,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let first_new = [self.rows[0].len(), self.rows[1].len()];
+        for side in [0, 1] {
+            self.admit(side, time_ms, ranges, log, &mut outcome);
+        }
+        self.advance(time_ms, ranges);
+        for left in 0..self.rows[0].len() {
+            for right in 0..self.rows[1].len() {
+                let is_new = left >= first_new[0] || right >= first_new[1];
+                if is_new && self.matches(left, right) {
+                    let [lefts, rights] = &mut self.rows;
+                    let (l, r) = (&mut lefts[left], &mut rights[right]);
+                    assert!(!l.emitted && !r.emitted, "a row that went alone would have matched: {l:?} {r:?}");
+                    (l.matched, r.matched) = (true, true);
+                    if self.shape.shows(Some(l.amount), Some(r.amount)) {
+                        outcome.joined.push((Some(l.origin), Some(r.origin)));
+                    }
+                }
+            }
+        }
+        for side in [0, 1] {
+            for row in 0..self.rows[side].len() {
+                let is_over = !self.can_still_match(side, row);
+                let row = &mut self.rows[side][row];
+                if is_over && !row.matched && !row.emitted {
+                    row.emitted = true;
+                    outcome.joined.extend(self.shape.alone(side, row));
+                }
+            }
+        }
+        outcome
+    }
+
+    fn admit(
+        &mut self,
+        side: SideIndex,
+        time_ms: i64,
+        ranges: &BTreeMap<Place, Range>,
+        log: &BTreeMap<Place, Vec<Message>>,
+        outcome: &mut Outcome,
+    ) {
+        let mut arrived = Vec::new();
+        for (&(of, partition), range) in ranges.iter().filter(|((of, _), _)| *of == side) {
+            for offset in range.start..range.end {
+                self.last_record_ms.insert((of, partition), time_ms);
+                let message = &log[&(of, partition)][offset as usize];
+                arrived.push((message.timestamp_ms, partition, offset, &message.body));
+            }
+        }
+        arrived.sort_by_key(|(timestamp, partition, offset, _)| (*timestamp, *partition, *offset));
+        for (_, partition, offset, body) in arrived {
+            let mut letter = |reason| outcome.letters.push((side, partition, offset, reason));
+            let &Body::Row { id, key, at, amount } = body else {
+                if matches!(body, Body::Malformed) {
+                    letter("malformed");
+                }
+                continue;
+            };
+            if at * 1000 > time_ms + MAX_AHEAD_S * 1000 {
+                letter("future");
+                continue;
+            }
+            let max = self.maxima.entry((side, partition)).or_insert(at);
+            *max = at.max(*max);
+            if self.watermark.is_some_and(|watermark| at < watermark) {
+                letter("late");
+                continue;
+            }
+            let width = self.shape.range.1 - self.shape.range.0;
+            let primary = match (self.shape.keys, side) {
+                (Keys::None, _) => None,
+                (Keys::JoinKey, 0) => key,
+                _ => Some(id),
+            };
+            if let Some(primary) = primary {
+                let known = self.keys[side].get(&primary).copied();
+                if known.is_some_and(|at| self.watermark.is_none_or(|watermark| at + width >= watermark)) {
+                    letter("duplicate");
+                    continue;
+                }
+                self.keys[side].insert(primary, at);
+            }
+            let row = Row { origin: (partition, offset), id, key, at, amount, matched: false, emitted: false };
+            self.admitted[side].push(row.clone());
+            if !(self.shape.source_view && side == 0 && amount == 2) {
+                self.rows[side].push(row);
+            }
+        }
+    }
+
+    fn advance(&mut self, time_ms: i64, ranges: &BTreeMap<Place, Range>) {
+        let mut query: Option<i64> = None;
+        for side in [0, 1] {
+            let partitions: Vec<(&Place, &Range)> = ranges.iter().filter(|((of, _), _)| *of == side).collect();
+            let unread = |range: &Range| range.latest > range.end;
+            if partitions.iter().any(|(place, range)| !self.maxima.contains_key(place) && unread(range)) {
+                return;
+            }
+            let with_rows: Vec<_> = partitions.iter().filter(|(place, _)| self.maxima.contains_key(place)).collect();
+            let is_idle = |place: &Place| {
+                time_ms - self.last_record_ms.get(place).copied().unwrap_or(self.start_ms) >= IDLE_MS
+            };
+            let active = with_rows.iter().filter(|(place, range)| unread(range) || !is_idle(place));
+            match active.map(|(place, _)| self.maxima[place]).min() {
+                Some(least) => {
+                    let of_source = least - self.shape.delay[side];
+                    query = Some(query.map_or(of_source, |query| query.min(of_source)));
+                }
+                None if !with_rows.is_empty() => {}
+                None if partitions.iter().all(|(place, _)| is_idle(place)) => {}
+                None => return,
+            }
+        }
+        self.watermark = self.watermark.max(query);
+    }
+
+    fn can_match(&self, side: SideIndex, row: &Row) -> bool {
+        let passes = match (self.shape.predicate, side) {
+            (Predicate::LeftAmount, 0) | (Predicate::RightAmount, 1) => row.amount > 3,
+            _ => true,
+        };
+        row.key.is_some() && passes
+    }
+
+    fn matches(&self, left: usize, right: usize) -> bool {
+        let (l, r) = (&self.rows[0][left], &self.rows[1][right]);
+        let (least, greatest) = self.shape.range;
+        self.can_match(0, l)
+            && self.can_match(1, r)
+            && l.key == r.key
+            && (least..=greatest).contains(&(r.at - l.at))
+            && (self.shape.predicate != Predicate::SameAmount || l.amount == r.amount)
+    }
+
+    fn can_still_match(&self, side: SideIndex, row: usize) -> bool {
+        let row = &self.rows[side][row];
+        let reach = if side == 0 { self.shape.range.1 } else { -self.shape.range.0 };
+        let other_key_is_join_key = side == 1 && self.shape.keys == Keys::JoinKey;
+        self.can_match(side, row)
+            && self.watermark.is_none_or(|watermark| row.at + reach >= watermark)
+            && !(row.matched && other_key_is_join_key)
+    }
+
+    /// How many rows of a side the engine should have in state.
+    pub fn num_in_state(&self, side: SideIndex) -> usize {
+        (0..self.rows[side].len()).filter(|&row| self.can_still_match(side, row)).count()
+    }
+
+    /// The rows that wait for a first partner, as the view would show them alone.
+    pub fn waiting(&self) -> Vec<Joined> {
+        let waits = |row: &&Row| !row.matched && !row.emitted;
+        [0, 1]
+            .into_iter()
+            .flat_map(|side| self.rows[side].iter().filter(waits).filter_map(move |row| self.shape.alone(side, row)))
+            .collect()
+    }
+}
+
+impl Shape {
+    fn shows(&self, left: Option<i64>, right: Option<i64>) -> bool {
+        !self.view_where || left.unwrap_or(0) + right.unwrap_or(0) != 4
+    }
+
+    fn alone(&self, side: SideIndex, row: &Row) -> Option<Joined> {
+        let amounts = if side == 0 { (Some(row.amount), None) } else { (None, Some(row.amount)) };
+        let origins = if side == 0 { (Some(row.origin), None) } else { (None, Some(row.origin)) };
+        (self.keeps[side] && self.shows(amounts.0, amounts.1)).then_some(origins)
+    }
+}
