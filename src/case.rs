@@ -3,7 +3,7 @@
 //! Planner, join, state and the checkpoint on disk are the real ones; messages, sinks and the clock
 //! are in memory. The format is described in `tests/cases/README.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::decode::parse_timestamp;
 use crate::engine::{Engine, EngineOptions, FailPoint, StartingOffsets};
 use crate::error::{Error, Result};
 use crate::offset::TopicPartition;
+use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::join_view::Side;
 use crate::sink::memory::MemorySink;
@@ -80,15 +81,18 @@ fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// Programs that were planned before, by the hash of their SQL: planning is most of a case's time.
+pub type Programs = HashMap<String, Arc<Program>>;
+
 /// Runs one case; `default_sql` is used by a case that names no SQL folder.
 ///
 /// # Errors
 /// The first instruction that does not hold.
-pub async fn run(path: &Path, default_sql: &Path) -> std::result::Result<(), Failure> {
+pub async fn run(path: &Path, default_sql: &Path, programs: &mut Programs) -> std::result::Result<(), Failure> {
     let failure = |line, message: String| Failure { path: path.to_owned(), line, message };
     let text = std::fs::read_to_string(path).map_err(|error| failure(0, error.to_string()))?;
     let folder = scratch_folder().map_err(|error| failure(0, error.to_string()))?;
-    let mut case = Case::new(path, default_sql, folder.path());
+    let mut case = Case::new(path, default_sql, folder.path(), programs);
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end_matches('\r');
         if line.trim().is_empty() || line.starts_with('#') {
@@ -103,7 +107,8 @@ pub async fn run(path: &Path, default_sql: &Path) -> std::result::Result<(), Fai
     }
 }
 
-struct Case {
+struct Case<'p> {
+    programs: &'p mut Programs,
     base: PathBuf,
     checkpoint: PathBuf,
     sql: PathBuf,
@@ -124,10 +129,11 @@ struct Case {
     nothing_else: Option<usize>,
 }
 
-impl Case {
-    fn new(path: &Path, default_sql: &Path, checkpoint: &Path) -> Self {
+impl<'p> Case<'p> {
+    fn new(path: &Path, default_sql: &Path, checkpoint: &Path, programs: &'p mut Programs) -> Self {
         let six = parse_timestamp("2026-01-05T06:00:00Z").map_or(0, |nanos| (nanos / 1_000_000) as i64);
         Self {
+            programs,
             base: path.parent().unwrap_or(Path::new("")).to_owned(),
             checkpoint: checkpoint.join("checkpoint"),
             sql: default_sql.to_owned(),
@@ -193,6 +199,12 @@ impl Case {
 
     fn open(&mut self) -> Result<()> {
         let folder = SqlFolder::read(&self.sql, |_| None)?;
+        let hash = folder.hash();
+        let program = match self.programs.get(&hash) {
+            Some(program) => Arc::clone(program),
+            None => Arc::new(Program::plan(folder)?),
+        };
+        self.programs.insert(hash, Arc::clone(&program));
         let options = EngineOptions {
             checkpoint: self.checkpoint.clone(),
             new_query_id: "case".to_owned(),
@@ -203,7 +215,7 @@ impl Case {
         };
         let source = Arc::clone(&self.source) as Arc<dyn crate::source::Source>;
         let engine = Engine::open(
-            folder,
+            program,
             source,
             Arc::clone(&self.sink) as _,
             Arc::clone(&self.clock) as _,
@@ -459,9 +471,10 @@ fn fail_point(name: &str) -> std::result::Result<FailPoint, String> {
 /// `test`: runs all cases and says which fail.
 pub async fn test(args: &crate::cli::TestArgs) -> Result<std::process::ExitCode> {
     let (mut num_passed, mut num_failed) = (0, 0);
+    let mut programs = Programs::new();
     for path in &args.paths {
         for case in discover(path)? {
-            match run(&case, &args.sql).await {
+            match run(&case, &args.sql, &mut programs).await {
                 Ok(()) => num_passed += 1,
                 Err(failure) => {
                     num_failed += 1;

@@ -30,7 +30,7 @@ use crate::joining::join;
 use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
 use crate::progress::BatchProgress;
 use crate::query::fingerprint::Fingerprint;
-use crate::query::folder::{SqlFolder, hex};
+use crate::query::folder::hex;
 use crate::query::join_view::Side;
 use crate::query::output::{Output, Reads, Selected, SinkTarget};
 use crate::query::{Program, view};
@@ -39,7 +39,7 @@ use crate::source::{Extent, Source};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
 use crate::trigger::Trigger;
 use crate::verdict::{Judged, judge_pairs, judge_rows};
-use crate::watermark::{PartitionClock, WatermarkInput, WatermarkPolicy};
+use crate::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;
@@ -87,7 +87,7 @@ pub enum FailPoint {
 
 /// Runs a program's batches.
 pub struct Engine {
-    program: Program,
+    program: Arc<Program>,
     source: Arc<dyn Source>,
     sink: SharedSink,
     clock: Arc<dyn Clock>,
@@ -98,7 +98,7 @@ pub struct Engine {
     committed: Committed,
     pending: Option<BatchPlan>,
     /// The program to go on with once the pending batch is done.
-    next_program: Option<Program>,
+    next_program: Option<Arc<Program>>,
     fail_at: Option<FailPoint>,
 }
 
@@ -119,24 +119,27 @@ struct Committed {
 impl Engine {
     /// Opens the checkpoint and takes up where it was left.
     ///
+    /// A program runs in one engine at a time; the next one may use it again.
+    ///
     /// # Errors
     /// * [`Fenced`](ErrorKind::Fenced): another engine holds the checkpoint.
     /// * [`Checkpoint`](ErrorKind::Checkpoint): it is broken, or was written by a program whose
     ///   state this one can't read.
     pub fn open(
-        folder: SqlFolder,
+        program: Arc<Program>,
         source: Arc<dyn Source>,
         sink: SharedSink,
         clock: Arc<dyn Clock>,
         options: EngineOptions,
         stop: watch::Receiver<bool>,
     ) -> Result<Self> {
-        let program = Program::plan(folder)?;
         let mut checkpoint = Checkpoint::lock(&options.checkpoint)?;
         let recovered = checkpoint.recover()?;
         let (mut program, mut next_program, mut pending) = (program, None, None);
         if let Some(Recovered { last_plan: Some(plan), pending: left, .. }) = &recovered {
-            let before = Program::plan(checkpoint.program(&plan.program)?)?;
+            let is_same = plan.program == program.folder.hash();
+            let stored = checkpoint.program(&plan.program)?;
+            let before = if is_same { Arc::clone(&program) } else { Arc::new(Program::plan(stored)?) };
             Fingerprint::of(&before).allows(&Fingerprint::of(&program)).map_err(|change| {
                 Error::checkpoint(format!("the SQL does not fit the checkpoint: {change}"))
                     .with("checkpoint", options.checkpoint.display())
@@ -195,11 +198,15 @@ impl Engine {
     pub async fn run(&mut self, trigger: Trigger, mut observe: impl FnMut(&BatchProgress)) -> Result<()> {
         self.begin().await?;
         self.open_sink().await?;
+        let outputs_change = self.next_program.is_some();
         if let Some(progress) = self.finish_pending().await? {
             observe(&progress);
             if trigger == Trigger::Once {
                 return Ok(());
             }
+        }
+        if outputs_change {
+            self.open_sink().await?;
         }
         while !self.is_stopping()
             && let Some(progress) = self.next_of_run().await?
@@ -360,7 +367,7 @@ impl Engine {
         }
         // Without records only time can move the watermark, by sources that fall idle.
         let clocks = self.clocks();
-        let moves = self.next_watermark(&plan, &clocks) != plan.watermark;
+        let moves = self.next_watermark(&plan, &clocks).watermark != plan.watermark;
         Ok(moves.then_some(plan))
     }
 
@@ -438,7 +445,8 @@ impl Engine {
         self.committed.partitions.iter().map(|(tp, record)| (tp.clone(), record.clock)).collect()
     }
 
-    fn next_watermark(&self, plan: &BatchPlan, clocks: &PerPartition<PartitionClock>) -> Option<Nanos> {
+    /// The watermark that a batch ends with, and what holds it there.
+    fn next_watermark(&self, plan: &BatchPlan, clocks: &PerPartition<PartitionClock>) -> Advanced {
         let policies: Vec<WatermarkPolicy> =
             self.program.sources.iter().map(|source| source.watermark.clone()).collect();
         let none = BTreeSet::new();
@@ -470,6 +478,7 @@ impl Engine {
         self.apply_state(plan, &outcome)?;
         self.fail(FailPoint::AfterState)?;
         self.fail(FailPoint::BeforeCommit)?;
+        let held_by = outcome.held_by.clone();
         let commit = self.commit(plan, &ranges, outcome)?;
         self.fail(FailPoint::AfterCommit)?;
         steps.done("walCommit");
@@ -477,7 +486,7 @@ impl Engine {
         let positions =
             self.committed.partitions.iter().map(|(tp, record)| (tp.clone(), record.next_offset)).collect();
         self.source.report_position(&positions);
-        let progress = self.progress(plan, &commit, steps.done);
+        let progress = self.progress(plan, &commit, held_by, steps.done);
         tracing::info!("{progress}");
         Ok(progress)
     }
@@ -531,7 +540,7 @@ impl Engine {
             admitted.push(rows);
             filtered_keys.push(filtered);
         }
-        let watermark = self.next_watermark(plan, &clocks);
+        let Advanced { watermark, held_by } = self.next_watermark(plan, &clocks);
         let both = || Error::internal("a join has two sides");
         let (judged, origins, changes) = match &self.program.join {
             Some(view) => {
@@ -559,7 +568,7 @@ impl Engine {
         };
         counts.valid = judged.num_valid;
         counts.rejected = judged.num_rejected;
-        Ok(Outcome { judged, origins, changes, letters, counts, clocks, watermark })
+        Ok(Outcome { judged, origins, changes, letters, counts, clocks, watermark, held_by })
     }
 
     /// Step 4, first half: outputs over the view, then the dead letters, with those of the sinks.
@@ -777,6 +786,7 @@ impl Engine {
         &self,
         plan: &BatchPlan,
         commit: &CommitRecord,
+        held_by: HeldBy,
         steps_ms: Vec<(&'static str, u64)>,
     ) -> BatchProgress {
         let sides = &self.committed.sides;
@@ -787,6 +797,8 @@ impl Engine {
             counts: commit.counts,
             total: commit.total,
             watermark: commit.watermark,
+            has_moved: commit.watermark != plan.watermark,
+            held_by,
             state_rows: sides.iter().map(|side| side.len() as u64).sum(),
             waiting: sides.iter().map(|side| side.num_waiting() as u64).sum(),
             lag: plan.ranges.values().map(|range| (range.latest - range.end).max(0) as u64).sum(),
@@ -834,6 +846,7 @@ struct Outcome {
     counts: Counts,
     clocks: PerPartition<PartitionClock>,
     watermark: Option<Nanos>,
+    held_by: HeldBy,
 }
 
 impl Outcome {

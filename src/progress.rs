@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::batch::BatchId;
 use crate::checkpoint::record::Counts;
 use crate::clock::{Nanos, rfc3339, rfc3339_ms};
+use crate::watermark::HeldBy;
 
 /// What a batch did and how long it took.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct BatchProgress {
     pub total: Counts,
     /// The watermark that it ended with.
     pub watermark: Option<Nanos>,
+    /// Whether this batch moved it.
+    pub has_moved: bool,
+    /// The source and partition that decide where it is, and why.
+    pub held_by: HeldBy,
     /// Rows that can still match.
     pub state_rows: u64,
     /// Rows that wait for a first partner.
@@ -59,7 +64,7 @@ impl BatchProgress {
             "numInputRows": self.counts.records,
             "processedRowsPerSecond": self.records_per_second(),
             "durationMs": durations,
-            "eventTime": { "watermark": self.watermark.map(rfc3339) },
+            "eventTime": { "watermark": self.watermark.map(rfc3339), "heldBy": self.held_by.to_string() },
             "stateOperators": [{
                 "operatorName": "streamStreamJoin",
                 "numRowsTotal": self.state_rows,
@@ -91,6 +96,7 @@ impl std::fmt::Display for BatchProgress {
             self.lag,
             self.watermark.map_or_else(|| "none".to_owned(), rfc3339),
             self.state_rows,
-        )
+        )?;
+        if self.has_moved { Ok(()) } else { write!(f, ", the watermark waits: {}", self.held_by) }
     }
 }

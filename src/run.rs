@@ -39,7 +39,7 @@ pub async fn run_until(
     mut observe: impl FnMut(&BatchProgress),
 ) -> Result<()> {
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
-    let program = Program::plan(folder.clone())?;
+    let program = Arc::new(Program::plan(folder)?);
     let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
     let query_id = known_query_id(&checkpoint)?.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let source = KafkaSource::new(
@@ -56,7 +56,6 @@ pub async fn run_until(
         settings.kafka.brokers,
         program.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(",")
     );
-    drop(program);
     let options = EngineOptions {
         checkpoint,
         new_query_id: query_id,
@@ -66,7 +65,7 @@ pub async fn run_until(
         retain_batches: settings.retain_batches,
     };
     let mut engine =
-        Engine::open(folder, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone())?;
+        Engine::open(program, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone())?;
     let mut log = settings.progress.as_deref().map(open_progress).transpose()?;
     let live = LiveLine::new();
     let result = engine

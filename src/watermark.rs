@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, rfc3339};
 use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 
 /// What a partition has told so far; kept in the commit log.
@@ -60,43 +60,85 @@ pub struct WatermarkInput<'a> {
     pub query_start_ms: i64,
 }
 
+/// Why the watermark is where it is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldBy {
+    /// The partition that is furthest behind, at its highest event time.
+    Slowest(TopicPartition, Nanos),
+    /// A partition with unread backlog of which nothing was read yet.
+    Unread(TopicPartition),
+    /// A topic without any row yet.
+    NoData(String),
+    /// Nothing came for longer than the idle timeouts.
+    AllIdle,
+}
+
+impl std::fmt::Display for HeldBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Slowest(tp, max) => write!(f, "{tp} has come to {}", rfc3339(*max)),
+            Self::Unread(tp) => write!(f, "{tp} has backlog and nothing was read of it yet"),
+            Self::NoData(topic) => write!(f, "{topic} has no rows yet"),
+            Self::AllIdle => f.write_str("all sources are idle"),
+        }
+    }
+}
+
+/// The watermark after a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advanced {
+    /// The query's.
+    pub watermark: Option<Nanos>,
+    /// What decided it.
+    pub held_by: HeldBy,
+}
+
 impl WatermarkInput<'_> {
     /// The query's watermark after the batch.
-    pub fn advance(&self, policies: &[WatermarkPolicy]) -> Option<Nanos> {
-        let mut least: Option<Nanos> = None;
+    pub fn advance(&self, policies: &[WatermarkPolicy]) -> Advanced {
+        let mut least: Option<(Nanos, HeldBy)> = None;
         for policy in policies {
             match self.source(policy) {
-                SourceProgress::Holds => return self.current,
+                SourceProgress::Holds(held_by) => return Advanced { watermark: self.current, held_by },
                 SourceProgress::Idle => {}
-                SourceProgress::At(time) => least = Some(least.map_or(time, |other| other.min(time))),
+                SourceProgress::At(max, tp) => {
+                    let time = max.saturating_sub(nanos(policy.delay));
+                    if least.as_ref().is_none_or(|(other, _)| time < *other) {
+                        least = Some((time, HeldBy::Slowest(tp, max)));
+                    }
+                }
             }
         }
-        self.current.max(least)
+        match least {
+            Some((time, held_by)) => Advanced { watermark: self.current.max(Some(time)), held_by },
+            None => Advanced { watermark: self.current, held_by: HeldBy::AllIdle },
+        }
     }
 
     fn source(&self, policy: &WatermarkPolicy) -> SourceProgress {
-        let mut least: Option<Nanos> = None;
+        let mut least: Option<(Nanos, &TopicPartition)> = None;
         let (mut any_rows, mut all_silent) = (false, true);
         for (tp, range) in self.ranges.iter().filter(|(tp, _)| *tp.topic == *policy.topic) {
             let clock = self.clocks.get(tp).copied().unwrap_or_default();
             let unread = range.has_backlog();
-            all_silent &= self.is_idle(clock.last_record_ms, policy);
+            let is_idle = self.is_idle(clock.last_record_ms, policy);
+            all_silent &= is_idle;
             let Some(max) = clock.max_event_time else {
                 if unread {
-                    return SourceProgress::Holds;
+                    return SourceProgress::Holds(HeldBy::Unread(tp.clone()));
                 }
                 continue;
             };
             any_rows = true;
-            let counts = unread || self.pinned.contains(tp) || !self.is_idle(clock.last_record_ms, policy);
-            if counts {
-                least = Some(least.map_or(max, |other| other.min(max)));
+            let counts = unread || self.pinned.contains(tp) || !is_idle;
+            if counts && least.is_none_or(|(other, _)| max < other) {
+                least = Some((max, tp));
             }
         }
         match least {
-            Some(max) => SourceProgress::At(max.saturating_sub(nanos(policy.delay))),
+            Some((max, tp)) => SourceProgress::At(max, tp.clone()),
             None if any_rows || all_silent => SourceProgress::Idle,
-            None => SourceProgress::Holds,
+            None => SourceProgress::Holds(HeldBy::NoData(policy.topic.clone())),
         }
     }
 
@@ -108,11 +150,11 @@ impl WatermarkInput<'_> {
 
 enum SourceProgress {
     /// It keeps the query's watermark where it is.
-    Holds,
+    Holds(HeldBy),
     /// It has no say.
     Idle,
-    /// Its own watermark.
-    At(Nanos),
+    /// The least of its partitions' highest event times, and whose that is.
+    At(Nanos, TopicPartition),
 }
 
 /// A duration in the unit of event times.
@@ -160,7 +202,7 @@ mod tests {
             now_ms,
             query_start_ms: 0,
         };
-        input.advance(&policies()).map(|time| time / MINUTE)
+        input.advance(&policies()).watermark.map(|time| time / MINUTE)
     }
 
     #[test]
@@ -193,9 +235,32 @@ mod tests {
     }
 
     #[test]
+    fn it_says_who_holds_it() {
+        let tp = TopicPartition::new("b", 1);
+        let clock = PartitionClock { max_event_time: Some(7 * MINUTE), last_record_ms: Some(0) };
+        let clocks: PerPartition<PartitionClock> = [(tp.clone(), clock)].into();
+        let ranges: PerPartition<OffsetRange> = [(tp.clone(), OffsetRange { start: 0, end: 5, latest: 5 })].into();
+        let input = |now_ms| WatermarkInput {
+            current: None,
+            clocks: &clocks,
+            ranges: &ranges,
+            pinned: &BTreeSet::new(),
+            now_ms,
+            query_start_ms: 0,
+        }
+        .advance(&policies())
+        .held_by;
+        assert_eq!(input(0), HeldBy::NoData("a".to_owned()));
+        assert_eq!(input(60_000), HeldBy::AllIdle);
+        let one = &policies()[1..];
+        let held_by = WatermarkInput { now_ms: 0, current: None, clocks: &clocks, ranges: &ranges, pinned: &BTreeSet::new(), query_start_ms: 0 }.advance(one).held_by;
+        assert_eq!(held_by, HeldBy::Slowest(tp, 7 * MINUTE));
+        assert_eq!(held_by.to_string(), "b/1 has come to 1970-01-01T00:07:00Z");
+    }
+
+    #[test]
     fn when_all_are_idle_it_stands_still() {
         let partitions = [("a", 0, Some(20), 0, 0), ("b", 0, Some(40), 0, 0)];
         assert_eq!(advance(Some(7), 60_000, &[], &partitions), Some(7));
     }
 }
-

@@ -8,8 +8,9 @@ use ecomm_batch::case;
 async fn all_hold(folder: &Path) {
     let paths = case::discover(folder).expect("case files");
     let mut failures = Vec::new();
+    let mut programs = case::Programs::new();
     for path in &paths {
-        if let Err(failure) = case::run(path, Path::new("sql")).await {
+        if let Err(failure) = case::run(path, Path::new("sql"), &mut programs).await {
             failures.push(failure.to_string());
         }
     }
@@ -54,7 +55,7 @@ async fn a_wrong_expectation_fails() {
     ] {
         let path = folder.path().join("a.case");
         std::fs::write(&path, format!("{head}{expectation}\n")).expect("written");
-        let outcome = case::run(&path, Path::new("sql")).await.err().map(|failure| failure.to_string());
+        let outcome = case::run(&path, Path::new("sql"), &mut case::Programs::new()).await.err().map(|failure| failure.to_string());
         match message {
             None => assert_eq!(outcome, None),
             Some(message) => assert!(

@@ -17,6 +17,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use ecomm_batch::clock::ManualClock;
 use ecomm_batch::engine::{Engine, EngineOptions, FailPoint, StartingOffsets};
 use ecomm_batch::offset::TopicPartition;
+use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::{SqlFile, SqlFolder};
 use ecomm_batch::query::join_view::Side;
 use ecomm_batch::sink::memory::MemorySink;
@@ -191,6 +192,7 @@ fn folder(shape: &Shape) -> SqlFolder {
 /// An engine with everything around it.
 struct Pipeline {
     shape: Shape,
+    program: Arc<Program>,
     checkpoint: tempfile::TempDir,
     source: Arc<MemorySource>,
     sink: Arc<MemorySink>,
@@ -216,13 +218,15 @@ impl Pipeline {
         for topic in TOPICS {
             source.create(TopicPartition::new(topic, 0));
         }
-        let engine = open(shape, checkpoint.path(), &source, &sink, &clock)?;
+        let program = Arc::new(Program::plan(folder(shape)).map_err(failed)?);
+        let engine = open(&program, checkpoint.path(), &source, &sink, &clock)?;
         let mut log = BTreeMap::new();
         log.insert((0, 0), Vec::new());
         log.insert((1, 0), Vec::new());
         Ok(Self {
-            model: Model::new(shape.clone(), START_MS),
+            model: Model::new(shape.clone()),
             shape: shape.clone(),
+            program,
             checkpoint,
             source,
             sink,
@@ -290,7 +294,7 @@ impl Pipeline {
 
     fn reopen(&mut self) -> Result<(), TestCaseError> {
         self.engine = None;
-        self.engine = Some(open(&self.shape, self.checkpoint.path(), &self.source, &self.sink, &self.clock)?);
+        self.engine = Some(open(&self.program, self.checkpoint.path(), &self.source, &self.sink, &self.clock)?);
         Ok(())
     }
 
@@ -302,7 +306,8 @@ impl Pipeline {
             let path = self.checkpoint.path().join(format!("offsets/{}", self.num_checked));
             let plan: Value = serde_json::from_slice(&std::fs::read(path).map_err(failed)?).map_err(failed)?;
             let ranges = ranges(&plan);
-            let outcome = self.model.batch(plan["batch_time_ms"].as_i64().unwrap_or(0), &ranges, &self.log);
+            let time_ms = plan["batch_time_ms"].as_i64().unwrap_or(0) - BASE_S * 1000;
+            let outcome = self.model.batch(time_ms, &ranges, &self.log);
             joined.extend(outcome.joined);
             letters.extend(outcome.letters.into_iter().map(|(side, partition, offset, reason)| {
                 format!("{} {partition} {offset} {reason}", TOPICS[side])
@@ -356,7 +361,7 @@ impl Pipeline {
 }
 
 fn open(
-    shape: &Shape,
+    program: &Arc<Program>,
     checkpoint: &Path,
     source: &Arc<MemorySource>,
     sink: &Arc<MemorySink>,
@@ -372,7 +377,7 @@ fn open(
     };
     let stop = tokio::sync::watch::channel(false).1;
     let (source, sink, clock) = (Arc::clone(source), Arc::clone(sink), Arc::clone(clock));
-    Engine::open(folder(shape), source, sink, clock, options, stop).map_err(failed)
+    Engine::open(Arc::clone(program), source, sink, clock, options, stop).map_err(failed)
 }
 
 fn chrono_text(seconds: i64) -> String {

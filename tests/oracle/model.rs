@@ -1,7 +1,8 @@
 //! A second, independent model of admission, watermark, join and eviction, in plain Rust.
 //!
 //! It keeps every row for ever and compares each with each, so nothing that the engine's index, state
-//! or eviction could get wrong is in here. Times are in seconds.
+//! or eviction could get wrong is in here. Times are counted from one point: event times in seconds, the clock
+//! in milliseconds.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +100,8 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Model {
     shape: Shape,
-    start_ms: i64,
+    /// When the first batch ran.
+    start_ms: Option<i64>,
     pub watermark: Option<i64>,
     maxima: BTreeMap<Place, i64>,
     last_record_ms: BTreeMap<Place, i64>,
@@ -111,10 +113,10 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(shape: Shape, start_ms: i64) -> Self {
+    pub fn new(shape: Shape) -> Self {
         Self {
             shape,
-            start_ms,
+            start_ms: None,
             watermark: None,
             maxima: BTreeMap::new(),
             last_record_ms: BTreeMap::new(),
@@ -131,6 +133,7 @@ impl Model {
         ranges: &BTreeMap<Place, Range>,
         log: &BTreeMap<Place, Vec<Message>>,
     ) -> Outcome {
+        self.start_ms.get_or_insert(time_ms);
         let mut outcome = Outcome::default();
         let first_new = [self.rows[0].len(), self.rows[1].len()];
         for side in [0, 1] {
@@ -231,7 +234,8 @@ impl Model {
             }
             let with_rows: Vec<_> = partitions.iter().filter(|(place, _)| self.maxima.contains_key(place)).collect();
             let is_idle = |place: &Place| {
-                time_ms - self.last_record_ms.get(place).copied().unwrap_or(self.start_ms) >= IDLE_MS
+                let since = self.last_record_ms.get(place).copied().or(self.start_ms);
+                time_ms - since.unwrap_or(time_ms) >= IDLE_MS
             };
             let active = with_rows.iter().filter(|(place, range)| unread(range) || !is_idle(place));
             match active.map(|(place, _)| self.maxima[place]).min() {
@@ -263,6 +267,8 @@ impl Model {
             && l.key == r.key
             && (least..=greatest).contains(&(r.at - l.at))
             && (self.shape.predicate != Predicate::SameAmount || l.amount == r.amount)
+            // The WHERE of an inner join is part of its ON.
+            && (self.shape.keeps != [false, false] || self.shape.shows(Some(l.amount), Some(r.amount)))
     }
 
     fn can_still_match(&self, side: SideIndex, row: usize) -> bool {
