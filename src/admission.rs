@@ -227,7 +227,8 @@ pub async fn admit(
     let filtered_keys = keys.select_columns(key_columns, &meta, &dropped)?;
 
     letters.sort_by_key(|letter| (letter.partition, letter.offset));
-    let num_failed = letters.iter().filter(|letter| letter.reason == "malformed" && letter.event_time.is_some()).count();
+    let num_failed =
+        letters.iter().filter(|letter| letter.reason == "malformed" && letter.event_time.is_some()).count();
     counts.filtered += (dropped.len() - num_failed) as u64;
     for letter in &letters {
         match letter.reason {

@@ -88,7 +88,11 @@ pub type Programs = HashMap<String, Arc<Program>>;
 ///
 /// # Errors
 /// The first instruction that does not hold.
-pub async fn run(path: &Path, default_sql: &Path, programs: &mut Programs) -> std::result::Result<(), Failure> {
+pub async fn run(
+    path: &Path,
+    default_sql: &Path,
+    programs: &mut Programs,
+) -> std::result::Result<(), Failure> {
     let failure = |line, message: String| Failure { path: path.to_owned(), line, message };
     let text = std::fs::read_to_string(path).map_err(|error| failure(0, error.to_string()))?;
     let folder = scratch_folder().map_err(|error| failure(0, error.to_string()))?;
@@ -386,7 +390,8 @@ impl<'p> Case<'p> {
         let engine = self.engine()?;
         let program = engine.program();
         let Some(join) = &program.join else { return Ok(0) };
-        let side = Side::BOTH.into_iter().find(|&side| program.sources[join.side(side).input.source].name == table);
+        let side =
+            Side::BOTH.into_iter().find(|&side| program.sources[join.side(side).input.source].name == table);
         side.map(|side| engine.state(side).len()).ok_or_else(|| format!("there is no table \"{table}\""))
     }
 

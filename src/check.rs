@@ -36,7 +36,12 @@ pub async fn check(args: &CheckArgs) -> Result<()> {
     for source in &program.sources {
         let of_topic = || extents.iter().filter(|(tp, _)| tp.topic == source.topic);
         let offsets: i64 = of_topic().map(|(_, extent)| extent.latest - extent.earliest).sum();
-        println!("topic \"{}\" at {}: {} partitions, {offsets} offsets", source.topic, kafka.brokers, of_topic().count());
+        println!(
+            "topic \"{}\" at {}: {} partitions, {offsets} offsets",
+            source.topic,
+            kafka.brokers,
+            of_topic().count()
+        );
     }
     let databases: Vec<&str> = program
         .outputs

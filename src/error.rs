@@ -107,7 +107,12 @@ impl Error {
 impl fmt::Display for Error {
     /// The message, its context, the cause, and below them the advice.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        // Below the first line of a message stands the SQL that it points at.
+        let (headline, below) = match self.message.split_once('\n') {
+            Some((headline, below)) => (headline, Some(below)),
+            None => (self.message.as_str(), None),
+        };
+        f.write_str(headline)?;
         if !self.context.is_empty() {
             let pairs: Vec<String> =
                 self.context.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -115,6 +120,9 @@ impl fmt::Display for Error {
         }
         if let Some(source) = &self.source {
             write!(f, ": {source}")?;
+        }
+        if let Some(below) = below {
+            write!(f, "\n{below}")?;
         }
         if let Some(advice) = &self.advice {
             write!(f, "\n  help: {advice}")?;

@@ -77,13 +77,16 @@ fn wait_until_known(config: &KafkaConfig, topic: &str, partitions: i32) -> Resul
         let metadata = consumer
             .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
             .map_err(|source| unreachable(config, &source))?;
-        let leaders = metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|p| p.leader() >= 0);
+        let leaders =
+            metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|p| p.leader() >= 0);
         if leaders.count() >= partitions as usize {
             return Ok(());
         }
         if started.elapsed() > ANSWER_TIMEOUT {
-            return Err(Error::unavailable(format!("the new topic \"{topic}\" has no leader for each partition yet"))
-                .advise("ask again with: ecomm-batch topics list"));
+            return Err(Error::unavailable(format!(
+                "the new topic \"{topic}\" has no leader for each partition yet"
+            ))
+            .advise("ask again with: ecomm-batch topics list"));
         }
         std::thread::sleep(Duration::from_millis(100));
     }

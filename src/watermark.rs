@@ -239,21 +239,33 @@ mod tests {
         let tp = TopicPartition::new("b", 1);
         let clock = PartitionClock { max_event_time: Some(7 * MINUTE), last_record_ms: Some(0) };
         let clocks: PerPartition<PartitionClock> = [(tp.clone(), clock)].into();
-        let ranges: PerPartition<OffsetRange> = [(tp.clone(), OffsetRange { start: 0, end: 5, latest: 5 })].into();
-        let input = |now_ms| WatermarkInput {
+        let ranges: PerPartition<OffsetRange> =
+            [(tp.clone(), OffsetRange { start: 0, end: 5, latest: 5 })].into();
+        let input = |now_ms| {
+            WatermarkInput {
+                current: None,
+                clocks: &clocks,
+                ranges: &ranges,
+                pinned: &BTreeSet::new(),
+                now_ms,
+                query_start_ms: 0,
+            }
+            .advance(&policies())
+            .held_by
+        };
+        assert_eq!(input(0), HeldBy::NoData("a".to_owned()));
+        assert_eq!(input(60_000), HeldBy::AllIdle);
+        let one = &policies()[1..];
+        let held_by = WatermarkInput {
+            now_ms: 0,
             current: None,
             clocks: &clocks,
             ranges: &ranges,
             pinned: &BTreeSet::new(),
-            now_ms,
             query_start_ms: 0,
         }
-        .advance(&policies())
+        .advance(one)
         .held_by;
-        assert_eq!(input(0), HeldBy::NoData("a".to_owned()));
-        assert_eq!(input(60_000), HeldBy::AllIdle);
-        let one = &policies()[1..];
-        let held_by = WatermarkInput { now_ms: 0, current: None, clocks: &clocks, ranges: &ranges, pinned: &BTreeSet::new(), query_start_ms: 0 }.advance(one).held_by;
         assert_eq!(held_by, HeldBy::Slowest(tp, 7 * MINUTE));
         assert_eq!(held_by.to_string(), "b/1 has come to 1970-01-01T00:07:00Z");
     }

@@ -55,7 +55,10 @@ async fn a_wrong_expectation_fails() {
     ] {
         let path = folder.path().join("a.case");
         std::fs::write(&path, format!("{head}{expectation}\n")).expect("written");
-        let outcome = case::run(&path, Path::new("sql"), &mut case::Programs::new()).await.err().map(|failure| failure.to_string());
+        let outcome = case::run(&path, Path::new("sql"), &mut case::Programs::new())
+            .await
+            .err()
+            .map(|failure| failure.to_string());
         match message {
             None => assert_eq!(outcome, None),
             Some(message) => assert!(

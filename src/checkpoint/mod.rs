@@ -23,8 +23,8 @@ use crate::batch::{BatchId, BatchPlan};
 use crate::error::{Error, Result};
 use crate::query::Program;
 use crate::query::folder::{SqlFile, SqlFolder};
-use crate::query::reference::ReferenceFile;
 use crate::query::join_view::{JoinView, Side};
+use crate::query::reference::ReferenceFile;
 use crate::state::file::Loader;
 use crate::state::{KeyRegistry, SideState};
 use directory::Directory;
@@ -183,8 +183,10 @@ impl Checkpoint {
         if folder.hash() == hash {
             return Ok(folder);
         }
-        Err(Error::checkpoint(format!("the files under \"sql/{hash}\" in the checkpoint are not as they were written"))
-            .advise("restore the checkpoint from a copy, or start a new one with --checkpoint"))
+        Err(Error::checkpoint(format!(
+            "the files under \"sql/{hash}\" in the checkpoint are not as they were written"
+        ))
+        .advise("restore the checkpoint from a copy, or start a new one with --checkpoint"))
     }
 
     /// Writes a state file of this attempt.

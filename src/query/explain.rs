@@ -20,17 +20,29 @@ pub fn explain(program: &Program) -> Result<String> {
         Some(join) => section(&mut text, "Join", describe_join(program, join)),
         None => section(&mut text, "Rows", [describe_single(program)]),
     }
-    section(&mut text, "Rules, in this order", program.rules.iter().map(|rule| {
-        let rounds = if rule.reads_prior_valid { "  (in rounds, after all others: it reads _prior_valid)" } else { "" };
-        format!("{}{rounds}", rule.name)
-    }));
+    section(
+        &mut text,
+        "Rules, in this order",
+        program.rules.iter().map(|rule| {
+            let rounds = if rule.reads_prior_valid {
+                "  (in rounds, after all others: it reads _prior_valid)"
+            } else {
+                ""
+            };
+            format!("{}{rounds}", rule.name)
+        }),
+    );
     section(&mut text, "Outputs", program.outputs.iter().map(describe_output));
     let notes = notes(program);
     if !notes.is_empty() {
         section(&mut text, "Notes", notes);
     }
     if let Some(join) = &program.join {
-        section(&mut text, "DataFusion's physical plan of a batch's pairs", plan_lines(&join.describe_pairs()?));
+        section(
+            &mut text,
+            "DataFusion's physical plan of a batch's pairs",
+            plan_lines(&join.describe_pairs()?),
+        );
     }
     for output in &program.outputs {
         let title = format!("DataFusion's physical plan of {}", output.name);
@@ -57,7 +69,11 @@ pub fn notes(program: &Program) -> Vec<String> {
             .map(|field| field.name().as_str())
             .collect();
         if matches!(output.target, SinkTarget::MongoDb { .. }) && !finer.is_empty() {
-            notes.push(format!("{}: MongoDB stores {} in milliseconds, rounded down", output.name, finer.join(", ")));
+            notes.push(format!(
+                "{}: MongoDB stores {} in milliseconds, rounded down",
+                output.name,
+                finer.join(", ")
+            ));
         }
     }
     notes
@@ -99,7 +115,10 @@ fn describe_single(program: &Program) -> String {
         Some(view) => format!("a view of the source:\n{view}"),
         None => "the source as it stands".to_owned(),
     };
-    format!("rules and outputs read {}: {read}\nno row is kept; PRIMARY KEY values are remembered until the watermark has passed them", program.view.name)
+    format!(
+        "rules and outputs read {}: {read}\nno row is kept; PRIMARY KEY values are remembered until the watermark has passed them",
+        program.view.name
+    )
 }
 
 fn describe_join(program: &Program, join: &JoinView) -> Vec<String> {
@@ -107,13 +126,15 @@ fn describe_join(program: &Program, join: &JoinView) -> Vec<String> {
     let keys: Vec<String> = join.keys.iter().map(|(left, right)| format!("{left} = {right}")).collect();
     let (least, greatest) = join.time_range;
     let mut lines = vec![
-        format!("{}: {} {} JOIN {}", program.view.name, left.alias, join.join_type.to_string().to_uppercase(), right.alias),
-        format!("key: {}", keys.join(" AND ")),
         format!(
-            "time: the right row is {} to {} its left row",
-            relative(least),
-            relative(greatest)
+            "{}: {} {} JOIN {}",
+            program.view.name,
+            left.alias,
+            join.join_type.to_string().to_uppercase(),
+            right.alias
         ),
+        format!("key: {}", keys.join(" AND ")),
+        format!("time: the right row is {} to {} its left row", relative(least), relative(greatest)),
     ];
     for side in Side::BOTH {
         lines.push(describe_side(program, join, side));
@@ -128,20 +149,33 @@ fn describe_side(program: &Program, join: &JoinView, side: Side) -> String {
     let other = &join.side(side.other()).alias;
     let why = match side {
         Side::Left => format!("a {other} row may be dated up to {} it", relative(join.time_range.1)),
-        Side::Right => format!("a {other} row may be dated down to {} it", relative(join.time_range.0.saturating_neg())),
+        Side::Right => {
+            format!("a {other} row may be dated down to {} it", relative(join.time_range.0.saturating_neg()))
+        }
     };
     let kept = if reach >= 0 {
         format!("until the watermark is {} past its {}", length(reach), source.event_time_name())
     } else {
-        format!("until the watermark is {} before its {}", length(reach.saturating_neg()), source.event_time_name())
+        format!(
+            "until the watermark is {} before its {}",
+            length(reach.saturating_neg()),
+            source.event_time_name()
+        )
     };
     let mut text = format!("a row of {} is kept {kept}, since {why}", plan.alias);
     if plan.matches_once {
-        let _ = write!(text, "; it leaves with its first partner, since the PRIMARY KEY of {other} is the join key");
+        let _ = write!(
+            text,
+            "; it leaves with its first partner, since the PRIMARY KEY of {other} is the join key"
+        );
     } else {
         text.push_str("; after a match too, since further partners may come");
     }
-    let end = if join.keeps_unmatched(side) { "it comes out once, with NULLs" } else { "it is gone, and counted as unmatched" };
+    let end = if join.keeps_unmatched(side) {
+        "it comes out once, with NULLs"
+    } else {
+        "it is gone, and counted as unmatched"
+    };
     let _ = write!(text, "; if none came {end}");
     let columns: Vec<&str> = plan.input.columns.fields().iter().map(|field| field.name().as_str()).collect();
     let _ = write!(text, "\n  in state: {}", columns.join(", "));
@@ -149,7 +183,11 @@ fn describe_side(program: &Program, join: &JoinView, side: Side) -> String {
         let _ = write!(text, "; its key is remembered for {}", length(join.width()));
     }
     if let Some(view) = &plan.input.description {
-        let _ = write!(text, "\n  before the join:\n{}", view.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n"));
+        let _ = write!(
+            text,
+            "\n  before the join:\n{}",
+            view.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+        );
     }
     text
 }
@@ -157,7 +195,10 @@ fn describe_side(program: &Program, join: &JoinView, side: Side) -> String {
 fn describe_output(output: &Output) -> String {
     let target = match &output.target {
         SinkTarget::MongoDb { database, collection, shared } => {
-            format!("MongoDB {database}.{collection}{}", if *shared { ", shared with other queries" } else { "" })
+            format!(
+                "MongoDB {database}.{collection}{}",
+                if *shared { ", shared with other queries" } else { "" }
+            )
         }
         SinkTarget::Json { folder } => format!("JSON lines in {folder}"),
         SinkTarget::Parquet { folder } => format!("Parquet files in {folder}"),

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::query::reference::{self, ReferenceFile};
+use crate::query::statement::underlined;
 
 /// More text than this in one file is a mistake.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -121,18 +122,18 @@ fn cannot_read(path: &Path, source: std::io::Error) -> Error {
 /// Fills the variables into LOCATION and the values of OPTIONS; anywhere else they are refused,
 /// since a reader of the SQL could not know what it says.
 fn fill_in(path: &str, text: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<String> {
-    let at = |location: Location| format!("{path}:{}:{}", location.line, location.column);
-    let tokens = Tokenizer::new(&GenericDialect {}, text)
-        .with_unescape(false)
-        .tokenize_with_location()
-        .map_err(|error| {
-            Error::config(format!("{}: {}", at(error.location), error.message))
-                .advise("check quotes and comments")
-        })?;
+    let file = SqlFile { path: path.to_owned(), text: text.to_owned() };
+    let at =
+        |location: Location, message: &str| underlined(&file, (location.line, location.column), message, 1);
+    let tokens =
+        Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize_with_location().map_err(
+            |error| Error::config(at(error.location, &error.message)).advise("check quotes and comments"),
+        )?;
     refuse_long_chains(&tokens).map_err(|location| {
+        // The line would be as long as the chain: it is not shown.
         Error::config(format!(
-            "{}: an expression chains more than {MAX_CHAINED_OPERATORS} operators",
-            at(location)
+            "{path}:{}:{}: an expression chains more than {MAX_CHAINED_OPERATORS} operators",
+            location.line, location.column
         ))
         .advise("split it, or look the values up in a table")
     })?;
@@ -148,12 +149,12 @@ fn fill_in(path: &str, text: &str, variable: &impl Fn(&str) -> Option<String>) -
             continue;
         }
         if !here {
-            return Err(Error::config(format!("{}: ${{…}} in a string", at(token.span.start))).advise(
+            return Err(Error::config(at(token.span.start, "${…} in a string")).advise(
                 "variables of the environment are filled into LOCATION and the values of OPTIONS only",
             ));
         }
         let value = expand(value, variable).map_err(|problem| {
-            Error::config(format!("{}: {problem}", at(token.span.start)))
+            Error::config(at(token.span.start, &problem))
                 .advise("set the variable, or give a default: ${NAME:-default}")
         })?;
         copy_text(&lines, position, token.span.start, &mut filled);

@@ -37,6 +37,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
+use crate::query::lookup::refuse_node;
 use crate::query::session::{Prepared, Slot, confined, least_volatility};
 use crate::query::source_table::SourceTable;
 use crate::query::source_view::{SourceSubtree, SourceView};
@@ -137,10 +138,8 @@ impl JoinView {
         let state = confined(Vec::new())?;
         let as_sql = |source| sql_error(file, &source);
         let plan = where_into_inner_join(plan.clone()).map_err(as_sql)?;
-        let analyzed = state
-            .analyzer()
-            .execute_and_check(plan, state.config_options(), |_, _| {})
-            .map_err(as_sql)?;
+        let analyzed =
+            state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(as_sql)?;
         let optimizer = Optimizer::with_rules(vec![
             Arc::new(SimplifyExpressions::new()),
             Arc::new(ExtractEquijoinPredicate::new()),
@@ -148,8 +147,12 @@ impl JoinView {
         let plan = optimizer.optimize(analyzed, &state, |_, _| {}).map_err(as_sql)?;
         let join = find_join(file, &plan)?;
         if !matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full) {
-            return Err(refuse_at(file, "JOIN", format!("a {} join of streams is not supported", join.join_type))
-                .advise("use INNER, LEFT, RIGHT or FULL JOIN"));
+            return Err(refuse_at(
+                file,
+                "JOIN",
+                format!("a {} join of streams is not supported", join.join_type),
+            )
+            .advise("use INNER, LEFT, RIGHT or FULL JOIN"));
         }
         if let Some(field) = plan.schema().fields().iter().find(|field| field.name().starts_with('_')) {
             return Err(refuse_at(
@@ -161,16 +164,19 @@ impl JoinView {
         }
         let mut seen = BTreeSet::new();
         if let Some(field) = plan.schema().fields().iter().find(|field| !seen.insert(field.name().clone())) {
-            return Err(refuse_at(file, field.name(), format!("the view has the column \"{}\" twice", field.name()))
-                .advise("give one of them another name with AS"));
+            return Err(refuse_at(
+                file,
+                field.name(),
+                format!("the view has the column \"{}\" twice", field.name()),
+            )
+            .advise("give one of them another name with AS"));
         }
-        let side = |input: &LogicalPlan| {
-            SourceSubtree::read(file, input, sources)?.ok_or_else(|| not_a_join(file))
-        };
+        let side =
+            |input: &LogicalPlan| SourceSubtree::read(file, input, sources)?.ok_or_else(|| not_a_join(file));
         let inputs = [side(&join.left)?, side(&join.right)?];
         if inputs[0].source_index == inputs[1].source_index {
             return Err(refuse_at(file, "JOIN", "the view joins a table with itself")
-                .advise("declare a second Kafka table over the same topic, and join the two"));
+                .advise("a join meets two topics: write the records that it should meet to a second one"));
         }
         if join.on.is_empty() {
             return Err(refuse_at(file, "ON", "the join has no equality on a key").advise(format!(
@@ -320,7 +326,9 @@ impl JoinView {
     fn take_apart(&self, joined: &RecordBatch) -> Result<Pairs> {
         let num_columns = self.schema.fields().len();
         let hidden = |name: &str| {
-            joined.column_by_name(name).ok_or_else(|| Error::internal(format!("the join lost its column {name}")))
+            joined
+                .column_by_name(name)
+                .ok_or_else(|| Error::internal(format!("the join lost its column {name}")))
         };
         let rows = RecordBatch::try_new_with_options(
             Arc::clone(&self.schema),
@@ -328,7 +336,8 @@ impl JoinView {
             &arrow::array::RecordBatchOptions::new().with_row_count(Some(joined.num_rows())),
         )?;
         let kept = hidden(KEPT)?.as_boolean();
-        let kept = BooleanArray::from_iter((0..kept.len()).map(|row| Some(kept.is_valid(row) && kept.value(row))));
+        let kept =
+            BooleanArray::from_iter((0..kept.len()).map(|row| Some(kept.is_valid(row) && kept.value(row))));
         Ok(Pairs {
             rows,
             left: hidden(LEFT_ROW)?.as_primitive().clone(),
@@ -460,14 +469,10 @@ fn find_join<'p>(file: &SqlFile, plan: &'p LogicalPlan) -> Result<&'p Join> {
         LogicalPlan::Projection(projection) => find_join(file, &projection.input),
         LogicalPlan::Filter(filter) => find_join(file, &filter.input),
         LogicalPlan::SubqueryAlias(alias) => find_join(file, &alias.input),
-        other => {
-            let name = other.display().to_string();
-            let name = name.split([':', ' ']).next().unwrap_or_default();
-            Err(refuse(file, format!("the join view can't use {name}")).advise(
-                "a view over streams works row by row; what depends on several rows (DISTINCT, GROUP BY, ORDER BY, LIMIT, \
-                 windows, UNION) would differ from batch to batch: do it in the database",
-            ))
-        }
+        other => Err(refuse_node(file, "the join view", other).advise(
+            "a view over streams works row by row; what depends on several rows (DISTINCT, GROUP BY, ORDER BY, LIMIT, \
+             windows, UNION) would differ from batch to batch: do it in the database",
+        )),
     }
 }
 
@@ -536,7 +541,8 @@ fn with_hidden_columns(
         let builder = LogicalPlanBuilder::from(rebuilt.clone());
         rebuilt = match node {
             LogicalPlan::Projection(projection) => {
-                let hidden = [LEFT_ROW, RIGHT_ROW, KEPT].into_iter().filter_map(|name| column(&rebuilt, name));
+                let hidden =
+                    [LEFT_ROW, RIGHT_ROW, KEPT].into_iter().filter_map(|name| column(&rebuilt, name));
                 builder.project(projection.expr.iter().cloned().chain(hidden))?.build()?
             }
             LogicalPlan::Filter(filter) => {

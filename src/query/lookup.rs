@@ -11,9 +11,9 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
-use crate::query::statement::{refuse_at, sql_error};
+use crate::query::statement::{find_word, refuse, refuse_at, sql_error};
 
 /// The tables that can be looked up.
 pub(crate) type Lookups = Vec<Lookup>;
@@ -35,7 +35,10 @@ pub(crate) fn tables(lookups: &Lookups) -> Vec<(String, Arc<dyn TableProvider>)>
 /// Whether a row of the stream meets at most one row of `other` in `join`: its PRIMARY KEY is compared,
 /// or the join only asks whether there is a partner.
 pub(crate) fn meets_once(join: &Join, other: &LogicalPlan, lookups: &Lookups) -> bool {
-    if matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti) {
+    if matches!(
+        join.join_type,
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti
+    ) {
         return true;
     }
     let (scan, alias) = match other {
@@ -44,27 +47,57 @@ pub(crate) fn meets_once(join: &Join, other: &LogicalPlan, lookups: &Lookups) ->
         _ => return false,
     };
     let LogicalPlan::TableScan(scan) = scan else { return false };
-    let Some(lookup) = lookups.iter().find(|lookup| lookup.name == scan.table_name.table()) else { return false };
+    let Some(lookup) = lookups.iter().find(|lookup| lookup.name == scan.table_name.table()) else {
+        return false;
+    };
     let conjuncts = join.filter.iter().flat_map(split_conjunction);
     let equalities = conjuncts.filter_map(|conjunct| match conjunct {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => Some([left.as_ref(), right.as_ref()]),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+            Some([left.as_ref(), right.as_ref()])
+        }
         _ => None,
     });
-    let sides: Vec<[&Expr; 2]> = equalities.chain(join.on.iter().map(|(left, right)| [left, right])).collect();
-    let is_of_other = |expr: &Expr| expr.column_refs().iter().any(|column| column.relation.as_ref() == Some(&alias));
+    let sides: Vec<[&Expr; 2]> =
+        equalities.chain(join.on.iter().map(|(left, right)| [left, right])).collect();
+    let is_of_other =
+        |expr: &Expr| expr.column_refs().iter().any(|column| column.relation.as_ref() == Some(&alias));
     let is_compared = |name: &String| {
-        let is_it = |expr: &Expr| {
-            matches!(expr, Expr::Column(column) if column.name == *name && column.relation.as_ref() == Some(&alias))
-        };
-        sides.iter().any(|[left, right]| (is_it(left) && !is_of_other(right)) || (is_it(right) && !is_of_other(left)))
+        let is_it = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == *name && column.relation.as_ref() == Some(&alias));
+        sides
+            .iter()
+            .any(|[left, right]| (is_it(left) && !is_of_other(right)) || (is_it(right) && !is_of_other(left)))
     };
     !lookup.unique.is_empty() && lookup.unique.iter().all(is_compared)
 }
 
-/// The name of a plan's node, for people.
-pub(crate) fn node_name(node: &LogicalPlan) -> String {
-    let text = node.display().to_string();
-    text.split([':', ' ']).next().unwrap_or_default().to_owned()
+/// What a node of a plan is in SQL, and the words that may have made it, for a message that points at one.
+fn in_sql(node: &LogicalPlan) -> (String, &'static [&'static str]) {
+    let (name, words): (&str, &'static [&'static str]) = match node {
+        LogicalPlan::Aggregate(_) => {
+            ("GROUP BY or an aggregate", &["GROUP", "count", "sum", "min", "max", "avg"])
+        }
+        LogicalPlan::Distinct(_) => ("DISTINCT", &["DISTINCT"]),
+        LogicalPlan::Join(_) => ("JOIN", &["JOIN", "WHERE"]),
+        LogicalPlan::Limit(_) => ("LIMIT", &["LIMIT", "OFFSET", "FETCH"]),
+        LogicalPlan::Sort(_) => ("ORDER BY", &["ORDER"]),
+        LogicalPlan::Union(_) => ("UNION", &["UNION"]),
+        LogicalPlan::Window(_) => ("a window", &["OVER"]),
+        other => {
+            let text = other.display().to_string();
+            return (text.split([':', ' ']).next().unwrap_or_default().to_owned(), &[]);
+        }
+    };
+    (name.to_owned(), words)
+}
+
+/// A refusal of a node of a plan, which points at the word that made it.
+pub(crate) fn refuse_node(file: &SqlFile, what: &str, node: &LogicalPlan) -> Error {
+    let (name, words) = in_sql(node);
+    let message = format!("{what} can't use {name}");
+    match words.iter().find(|word| find_word(&file.text, word).is_some()) {
+        Some(word) => refuse_at(file, word, message),
+        None => refuse(file, message),
+    }
 }
 
 /// Refuses subqueries that read the stream, and the kinds that DataFusion can't run in a select list.

@@ -142,18 +142,28 @@ impl<'a> Tables<'a> {
             let (file, table) = (located.file, &located.statement);
             let name = plain_name(file, &table.name)?;
             if names.contains(&name) {
-                return Err(refuse_at(file, &name, format!("two tables are named \"{name}\"")).advise("rename one"));
+                return Err(
+                    refuse_at(file, &name, format!("two tables are named \"{name}\"")).advise("rename one")
+                );
             }
             if name == DEAD_LETTERS && !targets.contains(&name) {
-                return Err(refuse_at(file, &name, format!("\"{name}\" is the system table of records that became no row"))
-                    .advise("choose another name; only a sink may have this one"));
+                return Err(refuse_at(
+                    file,
+                    &name,
+                    format!("\"{name}\" is the system table of records that became no row"),
+                )
+                .advise("choose another name; only a sink may have this one"));
             }
             names.push(name.clone());
             if table.file_type == "KAFKA" {
                 let source = SourceTable::plan(file, table, &state)?;
                 if let Some(other) = tables.sources.iter().find(|other| other.topic == source.topic) {
-                    return Err(refuse_at(file, "LOCATION", format!("\"{}\" and \"{name}\" read the same topic \"{}\"", other.name, source.topic))
-                        .advise("a topic is read by one table"));
+                    return Err(refuse_at(
+                        file,
+                        "LOCATION",
+                        format!("\"{}\" and \"{name}\" read the same topic \"{}\"", other.name, source.topic),
+                    )
+                    .advise("a topic is read by one table"));
                 }
                 tables.sources.push(source);
             } else if reference::is_reference(table, &name, &targets) {
@@ -202,12 +212,19 @@ impl Stream {
         for view in in_order_of_names(&statements.views)? {
             let name = plain_name(view.file, &view.statement.name)?;
             if name == DEAD_LETTERS || tables.iter().any(|(other, _)| *other == name) {
-                return Err(refuse_at(view.file, &name, format!("two tables are named \"{name}\"")).advise("rename one"));
+                return Err(refuse_at(view.file, &name, format!("two tables are named \"{name}\""))
+                    .advise("rename one"));
             }
             let names = table_names(view)?;
             if let Some((joined, _)) = join.as_ref().filter(|(joined, _)| names.contains(joined)) {
-                return Err(refuse_at(view.file, joined, format!("\"{name}\" is a view over the join view \"{joined}\""))
-                    .advise(format!("rules and outputs read {joined} itself: write its SELECT and WHERE there")));
+                return Err(refuse_at(
+                    view.file,
+                    joined,
+                    format!("\"{name}\" is a view over the join view \"{joined}\""),
+                )
+                .advise(format!(
+                    "rules and outputs read {joined} itself: write its SELECT and WHERE there"
+                )));
             }
             let plan = plan_create_view(view, tables.clone())?;
             let num_streams = num_scans(&plan, sources)?;
@@ -270,8 +287,12 @@ impl Stream {
         let mut last = views.iter().filter(|view| !view.is_read);
         let (name, plan, file) = match (last.next(), last.next()) {
             (Some(one), Some(other)) => {
-                return Err(refuse_at(other.file, &other.name, format!("rules and outputs can't read both \"{}\" and \"{}\"", one.name, other.name))
-                    .advise("a program has one view that they read; put the other's condition into an output"));
+                return Err(refuse_at(
+                    other.file,
+                    &other.name,
+                    format!("rules and outputs can't read both \"{}\" and \"{}\"", one.name, other.name),
+                )
+                .advise("a program has one view that they read; put the other's condition into an output"));
             }
             (Some(view), None) => (view.name.clone(), view.plan.clone(), view.file),
             (None, _) => {
@@ -290,7 +311,9 @@ impl Stream {
 }
 
 /// The views, each behind those that it names.
-fn in_order_of_names<'v, 'a>(views: &'v [Located<'a, CreateView>]) -> Result<Vec<&'v Located<'a, CreateView>>> {
+fn in_order_of_names<'v, 'a>(
+    views: &'v [Located<'a, CreateView>],
+) -> Result<Vec<&'v Located<'a, CreateView>>> {
     let mut waiting: Vec<(String, &Located<'_, CreateView>)> = Vec::new();
     for view in views {
         waiting.push((plain_name(view.file, &view.statement.name)?, view));
@@ -307,7 +330,11 @@ fn in_order_of_names<'v, 'a>(views: &'v [Located<'a, CreateView>]) -> Result<Vec
         }
         let Some(ready) = ready else {
             let (name, view) = &waiting[0];
-            return Err(refuse_at(view.file, name, format!("the view \"{name}\" names itself, by way of others")));
+            return Err(refuse_at(
+                view.file,
+                name,
+                format!("the view \"{name}\" names itself, by way of others"),
+            ));
         };
         ordered.push(waiting.remove(ready).1);
     }
@@ -317,7 +344,8 @@ fn in_order_of_names<'v, 'a>(views: &'v [Located<'a, CreateView>]) -> Result<Vec
 /// The tables and views that a view names.
 fn table_names(view: &Located<'_, CreateView>) -> Result<Vec<String>> {
     let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
-    let (names, _) = resolve_table_references(&statement, true).map_err(|error| sql_error(view.file, &error))?;
+    let (names, _) =
+        resolve_table_references(&statement, true).map_err(|error| sql_error(view.file, &error))?;
     Ok(names.iter().map(|name| name.table().to_owned()).collect())
 }
 
@@ -345,9 +373,17 @@ fn plan_create_view(
     tables: Vec<(String, Arc<dyn TableProvider>)>,
 ) -> Result<LogicalPlan> {
     let state = session::confined(tables)?;
-    if view.statement.materialized || view.statement.or_replace || view.statement.if_not_exists || view.statement.temporary {
-        return Err(refuse_at(view.file, "CREATE", "MATERIALIZED, OR REPLACE, IF NOT EXISTS and TEMPORARY mean nothing here")
-            .advise("write CREATE VIEW <name> AS SELECT …"));
+    if view.statement.materialized
+        || view.statement.or_replace
+        || view.statement.if_not_exists
+        || view.statement.temporary
+    {
+        return Err(refuse_at(
+            view.file,
+            "CREATE",
+            "MATERIALIZED, OR REPLACE, IF NOT EXISTS and TEMPORARY mean nothing here",
+        )
+        .advise("write CREATE VIEW <name> AS SELECT …"));
     }
     let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
     let plan = futures::executor::block_on(state.statement_to_plan(statement))

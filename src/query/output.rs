@@ -7,7 +7,6 @@ use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, Volatility};
 use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
@@ -15,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{Insert, Statement};
 
 use crate::error::Result;
 use crate::query::folder::SqlFile;
-use crate::query::lookup::{self, Lookups, check_lookups, meets_once, node_name};
+use crate::query::lookup::{self, Lookups, check_lookups, meets_once, refuse_node};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility};
 use crate::query::source_table::Options;
 use crate::query::statement::{Located, insert_target, plain_name, refuse, refuse_at, sql_error};
@@ -88,7 +87,7 @@ impl Output {
             }
         }
         let sink = sink.ok_or_else(|| {
-            refuse(file, format!("\"{name}\" is no sink table")).advise(format!(
+            refuse_at(file, &name, format!("\"{name}\" is no sink table")).advise(format!(
                 "add CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 'database.collection'"
             ))
         })?;
@@ -120,14 +119,21 @@ impl Output {
                 schema.index_of(name).map_err(|_| {
                     let fields: Vec<&str> =
                         schema.fields().iter().map(|field| field.name().as_str()).collect();
-                    refuse(sink.file, format!("the id '{name}' is no field of the output"))
+                    refuse_at(sink.file, name, format!("the id '{name}' is no field of the output"))
                         .advise(format!("its fields are {}", fields.join(", ")))
                 })
             })
             .collect::<Result<Vec<usize>>>()?;
         if may_repeat && id.is_empty() {
-            return Err(refuse_at(file, "SELECT", format!("the output \"{name}\" can make several rows of one, and they need ids of their own"))
-                .advise(format!("declare one on the sink table: OPTIONS ('id' '<fields that tell them apart>'), in {}", sink.file.path)));
+            return Err(refuse_at(
+                file,
+                "SELECT",
+                format!("the output \"{name}\" can make several rows of one, and they need ids of their own"),
+            )
+            .advise(format!(
+                "declare one on the sink table: OPTIONS ('id' '<fields that tell them apart>'), in {}",
+                sink.file.path
+            )));
         }
         refuse_null_ids(file, &plan, &id, &schema, joined_schema)?;
         let (table_schema, table) = match reads {
@@ -148,9 +154,8 @@ impl Output {
     /// The output's rows for `rows` (of the table it reads, `_row` last).
     pub(crate) async fn select(&self, rows: &RecordBatch, now_ms: i64) -> Result<Selected> {
         let RowWise { batches, failed } = self.plan.run_row_wise(&self.slot, rows, now_ms).await?;
-        let row_of = |index: usize| {
-            rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>().value(index)
-        };
+        let row_of =
+            |index: usize| rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>().value(index);
         let failed = failed.into_iter().map(|(index, error)| (row_of(index), error)).collect();
         let Some(first) = batches.first() else {
             let rows = RecordBatch::new_empty(Arc::clone(&self.schema));
@@ -180,7 +185,7 @@ pub(crate) struct Selected {
 
 fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result<(SinkTarget, Vec<String>)> {
     if !sink.columns.is_empty() {
-        return Err(refuse(file, format!("the sink table \"{name}\" declares columns"))
+        return Err(refuse_at(file, name, format!("the sink table \"{name}\" declares columns"))
             .advise("leave them out: the fields of the documents are those of the SELECT"));
     }
     if sink.unbounded || sink.if_not_exists || sink.or_replace || sink.temporary || sink.locations.len() != 1
@@ -204,7 +209,11 @@ fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result
                 None | Some("false") => false,
                 Some("true") => true,
                 Some(other) => {
-                    return Err(refuse(file, format!("'shared' '{other}' is neither 'true' nor 'false'")));
+                    return Err(refuse_at(
+                        file,
+                        other,
+                        format!("'shared' '{other}' is neither 'true' nor 'false'"),
+                    ));
                 }
             };
             let plain = |part: &str| {
@@ -221,15 +230,19 @@ fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result
                     }
                 }
                 _ => {
-                    return Err(refuse(file, format!("\"{location}\" is no place for documents"))
-                        .advise("write LOCATION 'database.collection', of letters, digits, '_' and '-'"));
+                    return Err(refuse_at(
+                        file,
+                        &location,
+                        format!("\"{location}\" is no place for documents"),
+                    )
+                    .advise("write LOCATION 'database.collection', of letters, digits, '_' and '-'"));
                 }
             }
         }
         "JSON" | "NDJSON" => SinkTarget::Json { folder: location },
         "PARQUET" => SinkTarget::Parquet { folder: location },
         other => {
-            return Err(refuse(file, format!("a sink can't be STORED AS {other}"))
+            return Err(refuse_at(file, other, format!("a sink can't be STORED AS {other}"))
                 .advise("use MONGODB, JSON (a .jsonl file for each batch) or PARQUET"));
         }
     };
@@ -251,7 +264,9 @@ fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &ViewTable, lookups: &Lo
     let table = loop {
         node = match node {
             LogicalPlan::TableScan(scan) => break scan.table_name.table(),
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => node.inputs()[0],
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {
+                node.inputs()[0]
+            }
             LogicalPlan::Unnest(_) => {
                 shape.may_repeat = true;
                 node.inputs()[0]
@@ -261,26 +276,41 @@ fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &ViewTable, lookups: &Lo
                 let (stream, keeps_strangers) = match (left, right) {
                     (0, _) => (&join.right, matches!(join.join_type, JoinType::Left | JoinType::Full)),
                     (_, 0) => (&join.left, matches!(join.join_type, JoinType::Right | JoinType::Full)),
-                    _ => return Err(refuse_at(file, "JOIN", format!("an output reads {} or {DEAD_LETTERS}, once", view.name)).advise(law)),
+                    _ => {
+                        return Err(refuse_at(
+                            file,
+                            "JOIN",
+                            format!("an output reads {} or {DEAD_LETTERS}, once", view.name),
+                        )
+                        .advise(law));
+                    }
                 };
                 if keeps_strangers {
-                    return Err(refuse_at(file, "JOIN", "the join would bring out rows of the reference table alone, in every batch")
-                        .advise(format!("write {} LEFT JOIN <reference table>, or an inner JOIN", view.name)));
+                    return Err(refuse_at(
+                        file,
+                        "JOIN",
+                        "the join would bring out rows of the reference table alone, in every batch",
+                    )
+                    .advise(format!("write {} LEFT JOIN <reference table>, or an inner JOIN", view.name)));
                 }
                 let other = if left == 0 { &join.left } else { &join.right };
                 shape.may_repeat |= !meets_once(join, other, lookups);
                 stream
             }
-            other => {
-                let error = DataFusionError::Plan(format!("an output can't use {}", node_name(other)));
-                return Err(sql_error(file, &error).advise(law));
-            }
+            other => return Err(refuse_node(file, "an output", other).advise(law)),
         }
     };
     shape.reads = match table {
         DEAD_LETTERS => Reads::DeadLetters,
         table if table == view.name => Reads::View,
-        _ => return Err(refuse_at(file, "FROM", format!("an output reads {} or {DEAD_LETTERS}, once", view.name)).advise(law)),
+        _ => {
+            return Err(refuse_at(
+                file,
+                "FROM",
+                format!("an output reads {} or {DEAD_LETTERS}, once", view.name),
+            )
+            .advise(law));
+        }
     };
     for stream in streams {
         check_lookups(file, plan, stream)?;
@@ -316,19 +346,19 @@ fn document_schema(file: &SqlFile, insert: &Insert, plan: &LogicalPlan) -> Resul
         .map(|(index, field)| {
             let name = names.get(index).unwrap_or(field.name());
             if !seen.insert(name.clone()) {
-                return Err(
-                    refuse(file, format!("the field \"{name}\" is there twice")).advise("rename one with AS")
-                );
+                return Err(refuse_at(file, name, format!("the field \"{name}\" is there twice"))
+                    .advise("rename one with AS"));
             }
             if name.is_empty() || name == "_id" || name.contains(['.', '$', '\0']) {
-                return Err(refuse(file, format!("\"{name}\" can't be a field of a document"))
+                return Err(refuse_at(file, name, format!("\"{name}\" can't be a field of a document"))
                     .advise("give it a plain name with AS; _id is set by OPTIONS ('id' '<field>')"));
             }
             if let arrow::datatypes::DataType::Decimal128(precision, _) = field.data_type()
                 && *precision > 34
             {
-                return Err(refuse(
+                return Err(refuse_at(
                     file,
+                    name,
                     format!("\"{name}\" has {precision} digits, MongoDB's Decimal128 holds 34"),
                 )
                 .advise("CAST it to DECIMAL(34, …)"));

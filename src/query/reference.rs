@@ -26,7 +26,9 @@ use object_store::{ObjectStoreExt, path::Path as StorePath};
 use crate::error::{Error, Result};
 use crate::query::folder::{SqlFile, SqlFolder};
 use crate::query::lookup::Lookup;
-use crate::query::statement::{Located, Statements, insert_targets, plain_name, refuse, refuse_at, sql_error};
+use crate::query::statement::{
+    Located, Statements, insert_targets, plain_name, refuse, refuse_at, sql_error,
+};
 
 /// What all reference files of a program may have together.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -129,7 +131,8 @@ pub(crate) fn load(
             .advise("leave the word out: only a Kafka table is a stream"));
     }
     let location = statement.locations.first().cloned().unwrap_or_default();
-    let files: Vec<ReferenceFile> = files.iter().filter(|known| known.location == location).cloned().collect();
+    let files: Vec<ReferenceFile> =
+        files.iter().filter(|known| known.location == location).cloned().collect();
     if files.is_empty() {
         return Err(refuse(file, format!("the program has no copy of \"{location}\"")));
     }
@@ -137,7 +140,10 @@ pub(crate) fn load(
     in_memory.locations = vec![format!("memory:///{name}/")];
     // DataFusion's readers want a runtime of their own; planning runs inside of another.
     let loaded = std::thread::scope(|scope| {
-        scope.spawn(|| load_blocking(name, in_memory, &files)).join().map_err(|_| Error::internal("reading panicked"))
+        scope
+            .spawn(|| load_blocking(name, in_memory, &files))
+            .join()
+            .map_err(|_| Error::internal("reading panicked"))
     })?;
     let rows = loaded.map_err(|source| sql_error(file, &source).with("table", name))?;
     let unique = primary_key(file, statement)?;
@@ -156,7 +162,9 @@ fn primary_key(file: &SqlFile, statement: &CreateExternalTable) -> Result<Vec<St
     }
     for constraint in &statement.constraints {
         let TableConstraint::PrimaryKey(key) = constraint else {
-            return Err(refuse(file, format!("\"{constraint}\" is not supported")).advise("only PRIMARY KEY is"));
+            return Err(
+                refuse(file, format!("\"{constraint}\" is not supported")).advise("only PRIMARY KEY is")
+            );
         };
         names.extend(key.columns.iter().map(|column| column.column.expr.to_string().to_lowercase()));
     }
@@ -172,13 +180,19 @@ fn check_unique(file: &SqlFile, name: &str, rows: &RecordBatch, unique: &[String
         .iter()
         .map(|column| rows.column_by_name(column).cloned())
         .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| refuse_at(file, "KEY", format!("the PRIMARY KEY of \"{name}\" names a column that it has not")))?;
+        .ok_or_else(|| {
+            refuse_at(file, "KEY", format!("the PRIMARY KEY of \"{name}\" names a column that it has not"))
+        })?;
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let encoded = RowConverter::new(fields)?.convert_columns(&columns)?;
     let mut seen = HashSet::new();
     match (0..rows.num_rows()).find(|&row| !seen.insert(encoded.row(row).owned())) {
-        Some(row) => Err(refuse_at(file, "KEY", format!("row {} of the reference table \"{name}\" repeats a PRIMARY KEY", row + 1))
-            .advise("mend the file, or leave the PRIMARY KEY out")),
+        Some(row) => Err(refuse_at(
+            file,
+            "KEY",
+            format!("row {} of the reference table \"{name}\" repeats a PRIMARY KEY", row + 1),
+        )
+        .advise("mend the file, or leave the PRIMARY KEY out")),
         None => Ok(()),
     }
 }
@@ -200,8 +214,11 @@ fn load_blocking(
         let environment = RuntimeEnvBuilder::new().build_arc()?;
         environment.register_object_store(ObjectStoreUrl::parse("memory://")?.as_ref(), Arc::new(store));
         environment.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
-        let state =
-            SessionStateBuilder::new().with_config(config).with_runtime_env(environment).with_default_features().build();
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(environment)
+            .with_default_features()
+            .build();
         let context = SessionContext::new_with_state(state);
         let plan = context.state().statement_to_plan(Statement::CreateExternalTable(statement)).await?;
         context.execute_logical_plan(plan).await?;

@@ -4,7 +4,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, UInt32Type};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -12,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 
 use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
-use crate::query::lookup::{self, Lookups, check_lookups, node_name};
+use crate::query::lookup::{self, Lookups, check_lookups, refuse_node};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility};
 use crate::query::statement::{refuse, refuse_at, sql_error};
 use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
@@ -98,7 +97,10 @@ impl Rule {
         let RowWise { batches, failed } = self.plan.run_row_wise(&self.slot, rows, now_ms).await?;
         let num_verdicts: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if num_verdicts + failed.len() != rows.num_rows() {
-            return Err(Error::internal(format!("rule \"{}\" gave no verdict, or two, for a row", self.name)));
+            return Err(Error::internal(format!(
+                "rule \"{}\" gave no verdict, or two, for a row",
+                self.name
+            )));
         }
         for verdicts in &batches {
             self.read(index, verdicts, &mut found)?;
@@ -158,32 +160,34 @@ fn check_shape(file: &SqlFile, query: &Query) -> Result<()> {
         (select.from.iter().any(|from| from.relation.to_string().contains("TABLESAMPLE")), "TABLESAMPLE"),
     ];
     match clauses.iter().find(|(present, _)| *present) {
-        Some((_, clause)) => {
-            Err(refuse_at(file, clause.split(' ').next().unwrap_or(clause), format!("a rule has no {clause}: every joined row gets a verdict"))
-                .advise("put the condition into the SELECT: a row where it is not TRUE violates the rule"))
-        }
+        Some((_, clause)) => Err(refuse_at(
+            file,
+            clause.split(' ').next().unwrap_or(clause),
+            format!("a rule has no {clause}: every joined row gets a verdict"),
+        )
+        .advise("put the condition into the SELECT: a row where it is not TRUE violates the rule")),
         None => Ok(()),
     }
 }
 
 /// The statement itself reads the view once and nothing else; subqueries look values up.
 fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &str) -> Result<()> {
-    let mut reads = 0;
+    let (mut reads, mut refused) = (0, None);
     plan.apply(|node| {
         match node {
             LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {}
+            LogicalPlan::TableScan(scan) if scan.table_name.table() == view => reads += 1,
             LogicalPlan::TableScan(scan) => {
-                reads += 1;
-                if scan.table_name.table() != view {
-                    let table = scan.table_name.table();
-                    return Err(DataFusionError::Plan(format!("a rule reads {view}, not \"{table}\"")));
-                }
+                let table = scan.table_name.table();
+                refused = Some(refuse_at(file, table, format!("a rule reads {view}, not \"{table}\"")));
             }
-            other => return Err(DataFusionError::Plan(format!("a rule can't use {}", node_name(other)))),
+            other => refused = Some(refuse_node(file, "a rule", other)),
         }
         Ok(TreeNodeRecursion::Continue)
-    })
-    .map_err(|error| sql_error(file, &error).advise(format!("a rule is SELECT <boolean>, … FROM {view}")))?;
+    })?;
+    if let Some(error) = refused {
+        return Err(error.advise(format!("a rule is SELECT <boolean>, … FROM {view}")));
+    }
     if reads != 1 {
         return Err(refuse_at(file, "FROM", format!("a rule reads {view} once, this one {reads} times")));
     }
@@ -218,9 +222,8 @@ fn check_columns(file: &SqlFile, plan: &LogicalPlan) -> Result<RuleColumns> {
     }
     let severities = severity_literals(plan);
     if let Some(other) = severities.iter().find(|text| !["reject", "warn"].contains(&text.as_str())) {
-        return Err(
-            refuse_at(file, other, format!("the severity '{other}' is unknown")).advise("use 'reject' or 'warn'")
-        );
+        return Err(refuse_at(file, other, format!("the severity '{other}' is unknown"))
+            .advise("use 'reject' or 'warn'"));
     }
     let has = |name: &str| fields.iter().any(|field| field.name() == name);
     Ok(RuleColumns { has_detail: has("detail"), has_severity: has("severity") })

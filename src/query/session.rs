@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::DateTime;
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
-    TableProvider,
-};
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, TableProvider,
+};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::context::SessionContext;
@@ -38,7 +38,8 @@ pub(crate) fn confined(tables: Vec<(String, Arc<dyn TableProvider>)>) -> Result<
     catalog.register_schema(&names.default_schema, Arc::new(MemorySchemaProvider::new()))?;
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
-    let state = SessionStateBuilder::new_from_existing(empty.clone()).with_catalog_list(Arc::new(catalogs)).build();
+    let state =
+        SessionStateBuilder::new_from_existing(empty.clone()).with_catalog_list(Arc::new(catalogs)).build();
     let context = SessionContext::new_with_state(state);
     for (name, table) in tables {
         context.register_table(datafusion::common::TableReference::bare(name), table)?;

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{ColumnOption, TableConstraint, Value};
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
-use crate::query::statement::{refuse, sql_error};
+use crate::query::statement::{refuse, refuse_at, sql_error};
 use crate::watermark::WatermarkPolicy;
 
 /// Columns that every source has beside the declared ones; a view may select them.
@@ -93,20 +93,22 @@ impl SourceTable {
             ],
         )?;
         let Some(column) = options.text("watermark.column") else {
-            return Err(refuse(file, format!("table \"{name}\" has no 'watermark.column'")).advise(
-                "add OPTIONS ('watermark.column' '<its event time>', 'watermark.delay' '10 minutes')",
-            ));
+            return Err(refuse_at(file, &name, format!("table \"{name}\" has no 'watermark.column'"))
+                .advise(
+                    "add OPTIONS ('watermark.column' '<its event time>', 'watermark.delay' '10 minutes')",
+                ));
         };
         let event_time = fields.iter().position(|field| field.name() == column).ok_or_else(|| {
             let names: Vec<String> = (0..fields.len()).map(name_of).collect();
-            refuse(file, format!("the watermark column \"{column}\" is no column of \"{name}\""))
+            refuse_at(file, column, format!("the watermark column \"{column}\" is no column of \"{name}\""))
                 .advise(format!("its columns are {}", names.join(", ")))
         })?;
         if !matches!(fields[event_time].data_type(), DataType::Timestamp(_, _))
             || fields[event_time].is_nullable()
         {
-            return Err(refuse(
+            return Err(refuse_at(
                 file,
+                column,
                 format!("the watermark column \"{column}\" must be TIMESTAMP NOT NULL"),
             ));
         }
@@ -119,7 +121,7 @@ impl SourceTable {
             || topic.len() > 249
             || !topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         {
-            return Err(refuse(file, format!("\"{topic}\" is no name of a topic"))
+            return Err(refuse_at(file, &topic, format!("\"{topic}\" is no name of a topic"))
                 .advise("use letters, digits, '.', '_' and '-'"));
         }
         Ok(Self {
@@ -180,8 +182,12 @@ pub(crate) fn header_type() -> DataType {
 fn refuse_unsupported(file: &SqlFile, statement: &CreateExternalTable) -> Result<()> {
     let name = &statement.name;
     if !statement.unbounded {
-        return Err(refuse(file, format!("table \"{name}\" is STORED AS KAFKA and not UNBOUNDED"))
-            .advise("write CREATE UNBOUNDED EXTERNAL TABLE"));
+        return Err(refuse_at(
+            file,
+            "CREATE",
+            format!("table \"{name}\" is STORED AS KAFKA and not UNBOUNDED"),
+        )
+        .advise("write CREATE UNBOUNDED EXTERNAL TABLE"));
     }
     if statement.locations.len() != 1 {
         return Err(refuse(file, format!("table \"{name}\" has {} locations", statement.locations.len()))
@@ -212,7 +218,13 @@ fn refuse_unsupported(file: &SqlFile, statement: &CreateExternalTable) -> Result
     if let Some(constraint) =
         statement.constraints.iter().find(|c| !matches!(c, TableConstraint::PrimaryKey(_)))
     {
-        return Err(refuse(file, format!("\"{constraint}\" is not supported")).advise("only PRIMARY KEY is"));
+        let word = constraint.to_string();
+        return Err(refuse_at(
+            file,
+            word.split(' ').next().unwrap_or_default(),
+            format!("\"{constraint}\" is not supported"),
+        )
+        .advise("only PRIMARY KEY is"));
     }
     Ok(())
 }
@@ -239,8 +251,12 @@ impl<'a> Options<'a> {
         for (key, value) in options {
             let key = key.to_lowercase();
             if !known.contains(&key.as_str()) {
-                return Err(refuse(file, format!("table \"{table}\" has the unknown option '{key}'"))
-                    .advise(format!("known are {}", known.join(", "))));
+                return Err(refuse_at(
+                    file,
+                    &key,
+                    format!("table \"{table}\" has the unknown option '{key}'"),
+                )
+                .advise(format!("known are {}", known.join(", "))));
             }
             if pairs.iter().any(|(other, _)| *other == key) {
                 return Err(refuse(file, format!("table \"{table}\" has the option '{key}' twice")));
@@ -261,7 +277,7 @@ impl<'a> Options<'a> {
     fn duration(&self, key: &str, default: Duration) -> Result<Duration> {
         self.text(key).map_or(Ok(default), |text| {
             humantime::parse_duration(text).map_err(|error| {
-                refuse(self.file, format!("'{key}' '{text}' is no duration: {error}"))
+                refuse_at(self.file, text, format!("'{key}' '{text}' is no duration: {error}"))
                     .advise("write '10 minutes' or '30s'")
             })
         })
@@ -269,7 +285,8 @@ impl<'a> Options<'a> {
 
     fn number(&self, key: &str, default: usize) -> Result<usize> {
         self.text(key).map_or(Ok(default), |text| {
-            text.parse().map_err(|_| refuse(self.file, format!("'{key}' '{text}' is no whole number")))
+            text.parse()
+                .map_err(|_| refuse_at(self.file, text, format!("'{key}' '{text}' is no whole number")))
         })
     }
 }

@@ -22,9 +22,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
+use crate::query::lookup::refuse_node;
 use crate::query::session::{Prepared, RowWise, Slot};
 use crate::query::source_table::SourceTable;
-use crate::query::statement::{refuse, sql_error};
+use crate::query::statement::sql_error;
 use crate::query::view::{ROW, RowIdScan};
 
 /// Before the name of a PRIMARY KEY column that the view hides.
@@ -54,17 +55,16 @@ impl<'a> SourceSubtree<'a> {
             match node {
                 LogicalPlan::TableScan(scan) => scans.push(scan.table_name.table().to_owned()),
                 LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {}
-                other => {
-                    let name = other.display().to_string();
-                    foreign = foreign.take().or(Some(name.split([':', ' ']).next().unwrap_or_default().to_owned()));
-                }
+                other => foreign = foreign.take().or_else(|| Some(other.clone())),
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
         let [table] = scans.as_slice() else { return Ok(None) };
-        let Some(source_index) = sources.iter().position(|source| source.name == *table) else { return Ok(None) };
+        let Some(source_index) = sources.iter().position(|source| source.name == *table) else {
+            return Ok(None);
+        };
         if let Some(node) = foreign {
-            return Err(refuse(file, format!("{node} over the stream \"{table}\" is not supported before the join")).advise(
+            return Err(refuse_node(file, &format!("what stands between the stream \"{table}\" and the join"), &node).advise(
                 "a source may be filtered and projected row by row; what depends on several rows would differ from batch to batch: \
                  do it in the database, or look values up in a reference table from rules and outputs",
             ));
@@ -94,7 +94,8 @@ impl<'a> SourceSubtree<'a> {
     /// The name that the watermark column has in the subtree, for advice.
     pub(crate) fn event_time_name(&self) -> String {
         let names = self.plan.schema().fields().iter().map(|field| field.name().clone());
-        let mut names = names.filter(|name| self.lineage(name).as_deref() == Some(self.source.event_time_name()));
+        let mut names =
+            names.filter(|name| self.lineage(name).as_deref() == Some(self.source.event_time_name()));
         names.next().unwrap_or_else(|| self.source.event_time_name().to_owned())
     }
 
@@ -138,7 +139,8 @@ impl<'a> SourceSubtree<'a> {
         let input = match &steps {
             None => {
                 // Declared order, so that the file's columns stand as the table's do.
-                let kept = declared.fields().iter().filter(|field| columns.field_with_name(field.name()).is_ok());
+                let kept =
+                    declared.fields().iter().filter(|field| columns.field_with_name(field.name()).is_ok());
                 Arc::new(Schema::new(kept.cloned().collect::<Vec<_>>()))
             }
             Some(steps) => Arc::clone(&steps.input),
@@ -171,13 +173,15 @@ impl<'a> SourceSubtree<'a> {
         let mut with_row: Vec<Arc<Field>> = input.fields().iter().cloned().collect();
         with_row.push(Arc::new(Field::new(ROW, arrow::datatypes::DataType::UInt32, false)));
         let slot = Slot::new(Arc::new(Schema::new(with_row)));
-        let rewritten = RowIdScan::new(&slot, &self.source.name).rewrite(self.plan.clone()).map_err(as_sql)?;
+        let rewritten =
+            RowIdScan::new(&slot, &self.source.name).rewrite(self.plan.clone()).map_err(as_sql)?;
         let wanted = |name: &str| {
             rewritten.schema().columns().into_iter().find(|column| column.name == name).map(Expr::Column)
         };
         let mut select: Vec<Expr> = fields.iter().filter_map(|field| wanted(field.name())).collect();
         select.extend(wanted(ROW));
-        let plan = LogicalPlanBuilder::from(rewritten.clone()).project(select).and_then(LogicalPlanBuilder::build);
+        let plan =
+            LogicalPlanBuilder::from(rewritten.clone()).project(select).and_then(LogicalPlanBuilder::build);
         let plan = Prepared::try_new(state, plan.map_err(as_sql)?).map_err(as_sql)?;
         Ok(Steps { input, slot, plan })
     }
@@ -228,20 +232,26 @@ impl SourceView {
         with_row.push(Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32)));
         let with_row = RecordBatch::try_new(Arc::clone(steps.slot.schema()), with_row)?;
         let RowWise { batches, failed } = steps.plan.run_row_wise(&steps.slot, &with_row, 0).await?;
-        let ids = |batch: &RecordBatch| batch.column(batch.num_columns() - 1).as_primitive::<UInt32Type>().clone();
-        let kept: Vec<usize> =
-            batches.iter().flat_map(|batch| ids(batch).values().iter().map(|&id| id as usize).collect::<Vec<_>>()).collect();
+        let ids =
+            |batch: &RecordBatch| batch.column(batch.num_columns() - 1).as_primitive::<UInt32Type>().clone();
+        let kept: Vec<usize> = batches
+            .iter()
+            .flat_map(|batch| ids(batch).values().iter().map(|&id| id as usize).collect::<Vec<_>>())
+            .collect();
         let columns = self.columns_of(&rows, &batches, &kept)?;
         Ok(Viewed { columns, kept, failed })
     }
 
     fn columns_of(&self, rows: &RecordBatch, batches: &[RecordBatch], kept: &[usize]) -> Result<RecordBatch> {
-        let Some(first) = batches.first() else { return Ok(RecordBatch::new_empty(Arc::clone(&self.columns))) };
+        let Some(first) = batches.first() else {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.columns)));
+        };
         let viewed = arrow::compute::concat_batches(&first.schema(), batches)?;
         let mut columns = viewed.columns()[..viewed.num_columns() - 1].to_vec();
         let at = UInt64Array::from_iter_values(kept.iter().map(|&row| row as u64));
         for (name, hidden) in self.keys.iter().filter(|(_, hidden)| hidden.starts_with(HIDDEN_KEY)) {
-            let key = rows.column_by_name(name).ok_or_else(|| Error::internal(format!("no key for {hidden}")))?;
+            let key =
+                rows.column_by_name(name).ok_or_else(|| Error::internal(format!("no key for {hidden}")))?;
             columns.push(arrow::compute::take(key, &at, None)?);
         }
         Ok(RecordBatch::try_new(Arc::clone(&self.columns), columns)?)

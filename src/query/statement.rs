@@ -53,12 +53,13 @@ impl<'a> Statements<'a> {
                 Statement::Insert(statement) => self.outputs.push(Located { file, statement }),
                 Statement::Query(statement) => {
                     if count > 1 {
-                        return Err(refuse(file, "a rule is the only statement of its file").advise(
-                            "put each SELECT into a file of its own; the file's name is the rule's name",
-                        ));
+                        return Err(refuse_at(file, "SELECT", "a rule is the only statement of its file")
+                            .advise(
+                                "put each SELECT into a file of its own; the file's name is the rule's name",
+                            ));
                     }
                     if !matches!(*statement.body, SetExpr::Select(_)) {
-                        return Err(refuse(file, "a rule is one plain SELECT")
+                        return Err(refuse_at(file, "UNION", "a rule is one plain SELECT")
                             .advise("write SELECT … AS holds FROM the view"));
                     }
                     self.rules.push(Located { file, statement: *statement });
@@ -73,8 +74,12 @@ impl<'a> Statements<'a> {
 
 fn unknown_statement(file: &SqlFile, text: &str) -> Error {
     let head: String = text.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-    refuse(file, format!("\"{head} …\" is not a statement of a SQL folder"))
-        .advise("use CREATE EXTERNAL TABLE, CREATE VIEW, INSERT INTO … SELECT, and SELECT for a rule")
+    refuse_at(
+        file,
+        head.split(' ').next().unwrap_or_default(),
+        format!("\"{head} …\" is not a statement of a SQL folder"),
+    )
+    .advise("use CREATE EXTERNAL TABLE, CREATE VIEW, INSERT INTO … SELECT, and SELECT for a rule")
 }
 
 /// The plain name of a table; qualified names are refused.
@@ -120,7 +125,7 @@ pub(crate) fn refuse_at(file: &SqlFile, at: &str, message: impl std::fmt::Displa
 }
 
 /// Line and column of the first token that reads `word`, whatever the case.
-fn find_word(text: &str, word: &str) -> Option<(u64, u64)> {
+pub(crate) fn find_word(text: &str, word: &str) -> Option<(u64, u64)> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
     let reads = |token: &Token| match token {
         Token::Word(found) => found.value.eq_ignore_ascii_case(word),
@@ -133,13 +138,17 @@ fn find_word(text: &str, word: &str) -> Option<(u64, u64)> {
 }
 
 /// `file:line:column: message`, the line, and a caret below the place.
-fn underlined(file: &SqlFile, (line, column): (u64, u64), message: &str, width: usize) -> String {
-    let mut text = format!("{}:{line}:{column}: {message}", file.path);
+pub(crate) fn underlined(file: &SqlFile, (line, column): (u64, u64), message: &str, width: usize) -> String {
+    let (headline, notes) = message.split_once('\n').unwrap_or((message, ""));
+    let mut text = format!("{}:{line}:{column}: {headline}", file.path);
     if let Some(code) = file.text.lines().nth(line.saturating_sub(1) as usize) {
         let margin = " ".repeat(line.to_string().len());
         let indent = " ".repeat(column.saturating_sub(1) as usize);
         let carets = "^".repeat(width.max(1));
         text.push_str(&format!("\n {margin} |\n {line} | {code}\n {margin} | {indent}{carets}"));
+    }
+    for note in notes.lines() {
+        text.push_str(&format!("\n  note: {note}"));
     }
     text
 }
@@ -154,6 +163,7 @@ pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
         message = message.strip_prefix(prefix).map(str::to_owned).unwrap_or(message);
     }
     message = message
+        .replace("datafusion.public.", "")
         .replace("ParserError(\"", "")
         .replace("TokenizerError(\"", "")
         .trim_end_matches("\")")
@@ -165,7 +175,20 @@ pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
         let notes = diagnostic.notes.iter().map(|note| note.message.clone());
         helps.extend(notes.chain(diagnostic.helps.iter().map(|help| help.message.clone())));
     }
-    let width = diagnostic_width(error);
+    if let Some((_, name)) =
+        message.split_once("unqualified field name ").filter(|_| message.contains("ambiguous"))
+    {
+        let name = name.split(' ').next().unwrap_or_default().to_owned();
+        return refuse_at(file, &name, format!("the field \"{name}\" is there twice"))
+            .advise("rename one with AS");
+    }
+    let mut width = diagnostic_width(error);
+    if place.is_none()
+        && let Some(name) = message.split('\'').nth(1)
+    {
+        place = find_word(&file.text, name);
+        width = name.chars().count();
+    }
     let text = match place {
         Some(place) => underlined(file, place, &message, width),
         None => format!("{}: {message}", file.path),

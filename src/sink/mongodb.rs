@@ -93,10 +93,15 @@ impl MongoDbSink {
         let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(fail)?;
         let kind = match hello.get_str("setName") {
             Ok(name) => format!("replica set \"{name}\""),
-            Err(_) if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") => "sharded cluster".to_owned(),
-            Err(_) => "standalone server (a replica set is safer: its writes survive the loss of a node)".to_owned(),
+            Err(_) if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") => {
+                "sharded cluster".to_owned()
+            }
+            Err(_) => {
+                "standalone server (a replica set is safer: its writes survive the loss of a node)".to_owned()
+            }
         };
-        let status = admin.run_command(doc! { "connectionStatus": 1, "showPrivileges": true }).await.map_err(fail)?;
+        let status =
+            admin.run_command(doc! { "connectionStatus": 1, "showPrivileges": true }).await.map_err(fail)?;
         let list = |name: &str| -> Vec<Document> {
             let info = status.get_document("authInfo").ok();
             let array = info.and_then(|info| info.get_array(name).ok());
@@ -112,7 +117,9 @@ impl MongoDbSink {
                         || resource.get_bool("anyResource").unwrap_or(false)
                 });
                 let actions = privilege.get_array("actions").ok();
-                covers && actions.is_some_and(|actions| actions.iter().any(|known| known.as_str() == Some(action)))
+                covers
+                    && actions
+                        .is_some_and(|actions| actions.iter().any(|known| known.as_str() == Some(action)))
             })
         };
         for database in databases.iter().filter(|_| !is_anonymous) {

@@ -165,7 +165,10 @@ impl Source for KafkaSource {
             // A topic that was just made is not known to every broker at once.
             if started.elapsed() > METADATA_GRACE {
                 let missing = self.topics.values().zip(&found).find(|(_, of_topic)| of_topic.is_empty());
-                return Err(missing.map_or_else(|| Error::internal("no topic is missing"), |(reader, _)| reader.missing_topic()));
+                return Err(missing.map_or_else(
+                    || Error::internal("no topic is missing"),
+                    |(reader, _)| reader.missing_topic(),
+                ));
             }
             tokio::time::sleep(METADATA_POLL).await;
         }
@@ -366,7 +369,12 @@ fn is_unknown_topic(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::LeaderNotAvailable)
+        Some(
+            Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::LeaderNotAvailable
+        )
     )
 }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::array::TimestampNanosecondArray;
+use arrow::array::{Array, AsArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use ecomm_batch::clock::ManualClock;
@@ -54,11 +54,8 @@ fn messages(base: i64) -> impl Strategy<Value = Vec<Message>> {
         1 => Just(Body::Tombstone),
         1 => (0..40u8, 0..4u8).prop_map(|(id, key)| Body::Row { id, key: Some(key), at: 86_400, amount: 1 }),
     ];
-    let message = (0..2usize, 0..3i32, 0..3i64, body).prop_map(|(side, partition, timestamp, body)| Message {
-        side,
-        partition,
-        timestamp_ms: START_MS + timestamp,
-        body,
+    let message = (0..2usize, 0..3i32, 0..3i64, body).prop_map(|(side, partition, timestamp, body)| {
+        Message { side, partition, timestamp_ms: START_MS + timestamp, body }
     });
     prop::collection::vec(message, 1..12)
 }
@@ -117,8 +114,8 @@ fn shape(keeps: [bool; 2]) -> impl Strategy<Value = Shape> {
     ]);
     let range = prop::sample::select(vec![(-300, 300), (0, 600), (-30, 30), (300, 600), (-600, -120)]);
     let delay = prop::sample::select(vec![0, 300, 600]);
-    (keys, predicate, range, [delay.clone(), delay], prop::bool::weighted(0.3), prop::bool::weighted(0.2)).prop_map(
-        move |(keys, predicate, range, delay, source_view, view_where)| Shape {
+    (keys, predicate, range, [delay.clone(), delay], prop::bool::weighted(0.3), prop::bool::weighted(0.2))
+        .prop_map(move |(keys, predicate, range, delay, source_view, view_where)| Shape {
             keeps,
             keys,
             predicate,
@@ -126,8 +123,7 @@ fn shape(keeps: [bool; 2]) -> impl Strategy<Value = Shape> {
             delay,
             source_view,
             view_where,
-        },
-    )
+        })
 }
 
 /// The view's SELECT, for the engine and for the oracle alike.
@@ -151,7 +147,8 @@ fn view_sql(shape: &Shape) -> String {
         ("l", "k", "at")
     };
     let (least, greatest) = shape.range;
-    let view_where = if shape.view_where { " WHERE COALESCE(a.amount, 0) + COALESCE(b.amount, 0) <> 4" } else { "" };
+    let view_where =
+        if shape.view_where { " WHERE COALESCE(a.amount, 0) + COALESCE(b.amount, 0) <> 4" } else { "" };
     format!(
         "SELECT a._partition AS lp, a._offset AS lo, b._partition AS rp, b._offset AS ro \
          FROM {left} AS a {join} JOIN r AS b ON a.{key} = b.k \
@@ -176,14 +173,19 @@ fn folder(shape: &Shape) -> SqlFolder {
         )
     };
     let output = |name: &str, select: &str| {
-        format!("CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 't.{name}'; INSERT INTO {name} {select}")
+        format!(
+            "CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 't.{name}'; INSERT INTO {name} {select}"
+        )
     };
     let texts = [
         ("l.sql", table(0)),
         ("r.sql", table(1)),
         ("v.sql", format!("CREATE VIEW v AS {}", view_sql(shape))),
         ("joined.sql", output("joined", "SELECT lp, lo, rp, ro FROM v")),
-        ("letters.sql", output("letters", "SELECT topic, \"partition\", \"offset\", reason FROM dead_letters")),
+        (
+            "letters.sql",
+            output("letters", "SELECT topic, \"partition\", \"offset\", reason FROM dead_letters"),
+        ),
     ];
     let files = texts.map(|(path, text)| SqlFile { path: path.to_owned(), text }).to_vec();
     SqlFolder { root: PathBuf::from("oracle"), files, references: Vec::new() }
@@ -294,7 +296,8 @@ impl Pipeline {
 
     fn reopen(&mut self) -> Result<(), TestCaseError> {
         self.engine = None;
-        self.engine = Some(open(&self.program, self.checkpoint.path(), &self.source, &self.sink, &self.clock)?);
+        self.engine =
+            Some(open(&self.program, self.checkpoint.path(), &self.source, &self.sink, &self.clock)?);
         Ok(())
     }
 
@@ -304,7 +307,8 @@ impl Pipeline {
         let mut any = false;
         while self.checkpoint.path().join(format!("commits/{}", self.num_checked)).exists() {
             let path = self.checkpoint.path().join(format!("offsets/{}", self.num_checked));
-            let plan: Value = serde_json::from_slice(&std::fs::read(path).map_err(failed)?).map_err(failed)?;
+            let plan: Value =
+                serde_json::from_slice(&std::fs::read(path).map_err(failed)?).map_err(failed)?;
             let ranges = ranges(&plan);
             let time_ms = plan["batch_time_ms"].as_i64().unwrap_or(0) - BASE_S * 1000;
             let outcome = self.model.batch(time_ms, &ranges, &self.log);
@@ -351,7 +355,8 @@ impl Pipeline {
             let batch = admitted_rows(&self.model.admitted[side]).map_err(failed)?;
             context.register_batch(TOPICS[side], batch).map_err(failed)?;
         }
-        let batches = context.sql(&view_sql(&self.shape)).await.map_err(failed)?.collect().await.map_err(failed)?;
+        let batches =
+            context.sql(&view_sql(&self.shape)).await.map_err(failed)?.collect().await.map_err(failed)?;
         let mut at_once: Vec<Joined> = batches.iter().flat_map(origins).collect();
         streamed.sort_unstable();
         at_once.sort_unstable();
@@ -449,8 +454,13 @@ fn streaming_equals_batch(keeps: [bool; 2], name: &'static str) {
     let cases = std::env::var("PROPTEST_CASES").is_ok().then_some(default.cases).unwrap_or(1000);
     let path: &'static str = Box::leak(format!("tests/oracle/regressions/{name}.txt").into_boxed_str());
     let persistence = proptest::test_runner::FileFailurePersistence::Direct(path);
-    let config = Config { cases, failure_persistence: Some(Box::new(persistence)), max_shrink_iters: 2000, ..default };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let config =
+        Config { cases, failure_persistence: Some(Box::new(persistence)), max_shrink_iters: 2000, ..default };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&(shape(keeps), steps()), |(shape, steps)| {
         runtime.block_on(async {

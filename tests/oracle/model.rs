@@ -146,7 +146,10 @@ impl Model {
                 if is_new && self.matches(left, right) {
                     let [lefts, rights] = &mut self.rows;
                     let (l, r) = (&mut lefts[left], &mut rights[right]);
-                    assert!(!l.emitted && !r.emitted, "a row that went alone would have matched: {l:?} {r:?}");
+                    assert!(
+                        !l.emitted && !r.emitted,
+                        "a row that went alone would have matched: {l:?} {r:?}"
+                    );
                     (l.matched, r.matched) = (true, true);
                     if self.shape.shows(Some(l.amount), Some(r.amount)) {
                         outcome.joined.push((Some(l.origin), Some(r.origin)));
@@ -216,7 +219,8 @@ impl Model {
                 }
                 self.keys[side].insert(primary, at);
             }
-            let row = Row { origin: (partition, offset), id, key, at, amount, matched: false, emitted: false };
+            let row =
+                Row { origin: (partition, offset), id, key, at, amount, matched: false, emitted: false };
             self.admitted[side].push(row.clone());
             if !(self.shape.source_view && side == 0 && amount == 2) {
                 self.rows[side].push(row);
@@ -227,12 +231,14 @@ impl Model {
     fn advance(&mut self, time_ms: i64, ranges: &BTreeMap<Place, Range>) {
         let mut query: Option<i64> = None;
         for side in [0, 1] {
-            let partitions: Vec<(&Place, &Range)> = ranges.iter().filter(|((of, _), _)| *of == side).collect();
+            let partitions: Vec<(&Place, &Range)> =
+                ranges.iter().filter(|((of, _), _)| *of == side).collect();
             let unread = |range: &Range| range.latest > range.end;
             if partitions.iter().any(|(place, range)| !self.maxima.contains_key(place) && unread(range)) {
                 return;
             }
-            let with_rows: Vec<_> = partitions.iter().filter(|(place, _)| self.maxima.contains_key(place)).collect();
+            let with_rows: Vec<_> =
+                partitions.iter().filter(|(place, _)| self.maxima.contains_key(place)).collect();
             let is_idle = |place: &Place| {
                 let since = self.last_record_ms.get(place).copied().or(self.start_ms);
                 time_ms - since.unwrap_or(time_ms) >= IDLE_MS
@@ -290,7 +296,9 @@ impl Model {
         let waits = |row: &&Row| !row.matched && !row.emitted;
         [0, 1]
             .into_iter()
-            .flat_map(|side| self.rows[side].iter().filter(waits).filter_map(move |row| self.shape.alone(side, row)))
+            .flat_map(|side| {
+                self.rows[side].iter().filter(waits).filter_map(move |row| self.shape.alone(side, row))
+            })
             .collect()
     }
 }
