@@ -197,7 +197,7 @@ impl Engine {
     /// Runs batches as `trigger` says, until it is done or a stop is asked for.
     pub async fn run(&mut self, trigger: Trigger, mut observe: impl FnMut(&BatchProgress)) -> Result<()> {
         self.begin().await?;
-        self.open_sink().await?;
+        self.open_outputs().await?;
         let outputs_change = self.next_program.is_some();
         if let Some(progress) = self.finish_pending().await? {
             observe(&progress);
@@ -206,7 +206,7 @@ impl Engine {
             }
         }
         if outputs_change {
-            self.open_sink().await?;
+            self.open_outputs().await?;
         }
         while !self.is_stopping()
             && let Some(progress) = self.next_of_run().await?
@@ -269,8 +269,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Claims the outputs for this query.
-    async fn open_sink(&mut self) -> Result<()> {
+    /// Claims the outputs for this query, before the first batch.
+    pub async fn open_outputs(&mut self) -> Result<()> {
         let query_id = self.query_id.clone();
         let sink = Arc::clone(&self.sink);
         self.retry("the sink", async |engine| sink.open(&engine.program.outputs, &query_id).await).await

@@ -3,6 +3,12 @@
 /// Case files run through the real engine.
 mod cases;
 
+/// Whatever comes, nothing panics.
+mod fuzz;
+
+/// The producer's data, read in different ways.
+mod history;
+
 /// Broken SQL folders and what is said of them.
 mod refusals;
 

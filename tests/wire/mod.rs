@@ -9,3 +9,6 @@ mod main_job;
 
 /// Bad input: one clear message, the right exit code, no secret.
 mod bad_input;
+
+/// One batch, many batches, uneven ones with restarts: the same.
+mod splits;
