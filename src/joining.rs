@@ -109,16 +109,16 @@ pub async fn join(
     let mut changes = Vec::new();
     let mut left_slots = HashMap::new();
     for side in Side::BOTH {
-        let outcome = settle(
+        let mut outcome = settle(
             view,
             side,
             state[side.index()],
             &new[side.index()],
             &partners[side.index()],
             &matched[side.index()],
-            &filtered_keys[side.index()],
             after,
         )?;
+        outcome.changes.keys = outcome.changes.keys.followed_by(&filtered_keys[side.index()])?;
         num_joined += outcome.num_joined;
         num_unmatched += outcome.alone.len() as u64;
         if view.keeps_unmatched(side) && !outcome.alone.is_empty() {
@@ -168,7 +168,6 @@ fn settle(
     new: &Rows,
     partners: &[RowRef],
     matched: &HashSet<u32>,
-    filtered_keys: &KeyRows,
     after: Option<Nanos>,
 ) -> Result<Settled> {
     let matches_once = view.side(side).matches_once;
@@ -214,7 +213,7 @@ fn settle(
         .filter(|&reference| !state.meta(reference).matched && !matched_now.contains(&reference))
         .collect();
     let alone = state.rows(&expired)?.followed_by(&new.take(&alone_new)?)?;
-    let keys: KeyRows = state.keys.select(new, &not_kept)?.followed_by(filtered_keys)?;
+    let keys: KeyRows = state.keys.select(new, &not_kept)?;
     let changes = SideChanges { added: added.take(&kept)?, matched: marks, removed, keys };
     Ok(Settled { changes, alone, num_joined, slots })
 }

@@ -117,7 +117,7 @@ impl WatermarkInput<'_> {
 
     fn source(&self, policy: &WatermarkPolicy) -> SourceProgress {
         let mut least: Option<(Nanos, &TopicPartition)> = None;
-        let (mut any_rows, mut all_silent) = (false, true);
+        let (mut any_rows, mut all_silent) = (false, self.is_idle(None, policy));
         for (tp, range) in self.ranges.iter().filter(|(tp, _)| *tp.topic == *policy.topic) {
             let clock = self.clocks.get(tp).copied().unwrap_or_default();
             let unread = range.has_backlog();

@@ -31,14 +31,18 @@ const GOOD: &str = r#"{"id":"a","n":1,"amount":"12.50","x":-1.5e3,"flag":true,"d
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let noise = prop::collection::vec(any::<u8>(), 0..200);
     let json = "[\\{\\}\\[\\]\",:0-9a-z\\\\ .eE+\\-\u{e9}\u{0}]{0,120}".prop_map(String::into_bytes);
-    let broken = (0..GOOD.len(), 0..20usize, prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(at, length, with)| {
-        let mut bytes = GOOD.as_bytes().to_vec();
-        bytes.splice(at..(at + length).min(GOOD.len()), with);
-        bytes
+    let broken = (0..GOOD.len(), 0..20usize, prop::collection::vec(any::<u8>(), 0..20)).prop_map(
+        |(at, length, with)| {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            bytes.splice(at..(at + length).min(GOOD.len()), with);
+            bytes
+        },
+    );
+    let number = "-?[0-9]{0,50}(\\.[0-9]{0,50})?([eE][+-]?[0-9]{0,12})?".prop_map(|number| {
+        format!(r#"{{"id":"a","amount":{number},"n":{number},"x":{number}}}"#).into_bytes()
     });
-    let number = "-?[0-9]{0,50}(\\.[0-9]{0,50})?([eE][+-]?[0-9]{0,12})?"
-        .prop_map(|number| format!(r#"{{"id":"a","amount":{number},"n":{number},"x":{number}}}"#).into_bytes());
-    let nested = (0..10_000usize).prop_map(|depth| format!(r#"{{"id":"a","y":{}"#, "[".repeat(depth)).into_bytes());
+    let nested =
+        (0..10_000usize).prop_map(|depth| format!(r#"{{"id":"a","y":{}"#, "[".repeat(depth)).into_bytes());
     prop_oneof![noise, json, broken, number, nested]
 }
 

@@ -86,7 +86,8 @@ impl History {
         for side in Side::BOTH {
             let state = self.engine.state(side);
             let waits = state.live().map(|row| state.meta(row)).filter(|meta| !meta.matched);
-            let mut waiting: Vec<String> = waits.map(|meta| format!("{}/{}", meta.partition, meta.offset)).collect();
+            let mut waiting: Vec<String> =
+                waits.map(|meta| format!("{}/{}", meta.partition, meta.offset)).collect();
             waiting.sort();
             outcome.insert(format!("waiting {side:?}"), waiting);
         }

@@ -43,7 +43,7 @@ use join_view::{JoinView, Side};
 use lookup::{Lookup, Lookups};
 use output::Output;
 use rule::Rule;
-use session::least_volatility;
+use session::{least_volatility, plan_statement};
 use source_table::SourceTable;
 use source_view::{SourceSubtree, SourceView};
 use statement::{Located, Statements, insert_targets, plain_name, refuse, refuse_at, sql_error};
@@ -386,10 +386,28 @@ fn plan_create_view(
         .advise("write CREATE VIEW <name> AS SELECT …"));
     }
     let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
-    let plan = futures::executor::block_on(state.statement_to_plan(statement))
-        .map_err(|e| sql_error(view.file, &e))?;
+    let plan = plan_statement(&state, statement).map_err(|e| sql_error(view.file, &e))?;
     match plan {
         LogicalPlan::Ddl(DdlStatement::CreateView(create)) => Ok(create.input.as_ref().clone()),
         _ => Err(Error::internal("CREATE VIEW was planned as something else")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::folder::SqlFile;
+
+    /// A task of tokio has a budget, which hundreds of plans use up.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_task_may_plan_hundreds_of_rules() {
+        let mut folder = SqlFolder::read(std::path::Path::new("sql"), |_| None).expect("reads");
+        for number in 0..300 {
+            let text = format!("SELECT payment_amount <> {number} AS holds FROM order_payments;");
+            folder.files.push(SqlFile { path: format!("rules/many/not_{number}.sql"), text });
+        }
+        let planning = tokio::spawn(async move { Program::plan(folder).map(|program| program.rules.len()) });
+        let planned = tokio::time::timeout(std::time::Duration::from_secs(120), planning).await;
+        assert_eq!(planned.expect("in time").expect("no panic").expect("plans"), 304);
     }
 }

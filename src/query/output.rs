@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{Insert, Statement};
 use crate::error::Result;
 use crate::query::folder::SqlFile;
 use crate::query::lookup::{self, Lookups, check_lookups, meets_once, refuse_node};
-use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility};
+use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::source_table::Options;
 use crate::query::statement::{Located, insert_target, plain_name, refuse, refuse_at, sql_error};
 use crate::query::view::{DEAD_LETTERS, RowIdScan, VALID, ViewTable, dead_letters_schema, with_row};
@@ -105,8 +105,7 @@ impl Output {
         tables.push((DEAD_LETTERS.to_owned(), Arc::new(EmptyTable::new(dead_letters_schema()))));
         let state = confined(tables)?;
         let statement = DfStatement::Statement(Box::new(Statement::Query(query)));
-        let plan = futures::executor::block_on(state.statement_to_plan(statement))
-            .map_err(|e| sql_error(file, &e))?;
+        let plan = plan_statement(&state, statement).map_err(|e| sql_error(file, &e))?;
         if least_volatility(&plan)? == Volatility::Volatile {
             return Err(refuse(file, "the output uses a function that is never the same at a replay")
                 .advise("leave out random() and uuid(); now() is the batch time"));

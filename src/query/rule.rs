@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
 use crate::query::lookup::{self, Lookups, check_lookups, refuse_node};
-use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility};
+use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::statement::{refuse, refuse_at, sql_error};
 use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
 
@@ -68,8 +68,7 @@ impl Rule {
         tables.push((view.name.clone(), view.rule_table()?));
         let state = confined(tables)?;
         let statement = DfStatement::Statement(Box::new(Statement::Query(Box::new(query.clone()))));
-        let plan = futures::executor::block_on(state.statement_to_plan(statement))
-            .map_err(|e| sql_error(file, &e))?;
+        let plan = plan_statement(&state, statement).map_err(|e| sql_error(file, &e))?;
         if least_volatility(&plan)? == Volatility::Volatile {
             return Err(refuse(file, "the rule uses a function that is never the same at a replay")
                 .advise("leave out random() and uuid(); now() is the batch time"));

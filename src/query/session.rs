@@ -23,6 +23,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement;
 
 use crate::error::{Error, Result};
 
@@ -225,8 +226,20 @@ fn data_error(error: &DataFusionError) -> Result<String> {
 
 fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     let optimized = state.optimize(logical)?;
-    // All of this is computation, no I/O: the future is ready at once.
-    futures::executor::block_on(state.query_planner().create_physical_plan(&optimized, state))
+    wait_for(state.query_planner().create_physical_plan(&optimized, state))
+}
+
+/// Plans one statement, without optimising it.
+pub(crate) fn plan_statement(state: &SessionState, statement: Statement) -> DataFusionResult<LogicalPlan> {
+    wait_for(state.statement_to_plan(statement))
+}
+
+/// Waits for planning, which is computation and no I/O.
+///
+/// DataFusion's planner takes locks of tokio, and those give way once the task's budget is used up; here
+/// nobody would renew it, and the thread would turn for ever.
+fn wait_for<F: Future>(planning: F) -> F::Output {
+    futures::executor::block_on(tokio::task::unconstrained(planning))
 }
 
 /// The least stable function of a plan: `Immutable` when it has none.

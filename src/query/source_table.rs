@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{ColumnOption, TableConstraint, Value};
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::query::folder::SqlFile;
+use crate::query::session::plan_statement;
 use crate::query::statement::{refuse, refuse_at, sql_error};
 use crate::watermark::WatermarkPolicy;
 
@@ -49,10 +50,8 @@ impl SourceTable {
     ) -> Result<Self> {
         refuse_unsupported(file, statement)?;
         let name = statement.name.to_string();
-        let plan = futures::executor::block_on(
-            state.statement_to_plan(Statement::CreateExternalTable(without_options(statement))),
-        )
-        .map_err(|source| sql_error(file, &source))?;
+        let plan = plan_statement(state, Statement::CreateExternalTable(without_options(statement)))
+            .map_err(|source| sql_error(file, &source))?;
         let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(table)) = plan else {
             return Err(Error::internal("CREATE EXTERNAL TABLE was planned as something else"));
         };

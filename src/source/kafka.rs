@@ -304,15 +304,14 @@ impl TopicReader {
                     last_sign = Instant::now();
                     unfinished.remove(&partition);
                 }
+                Some(Err(error)) if is_unknown_topic(&error) && started.elapsed() <= METADATA_GRACE => {}
                 Some(Err(error)) if is_unknown_topic(&error) => {
-                    if started.elapsed() > METADATA_GRACE {
-                        return Err(Error::new(
-                            ErrorKind::DataLoss,
-                            format!("the topic \"{}\" was deleted while it was read", self.topic),
-                        )
-                        .because(error.to_string())
-                        .advise("restore the topic, or start a new checkpoint with --checkpoint"));
-                    }
+                    return Err(Error::new(
+                        ErrorKind::DataLoss,
+                        format!("the topic \"{}\" was deleted while it was read", self.topic),
+                    )
+                    .because(error.to_string())
+                    .advise("restore the topic, or start a new checkpoint with --checkpoint"));
                 }
                 Some(Err(error)) => return Err(self.failed(&error)),
                 None if last_sign.elapsed() > SILENCE_TIMEOUT => {

@@ -451,7 +451,7 @@ fn admitted_rows(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> 
 /// `PROPTEST_CASES` sets how many; failing seeds are kept under `tests/oracle/regressions`.
 fn streaming_equals_batch(keeps: [bool; 2], name: &'static str) {
     let default = Config::default();
-    let cases = std::env::var("PROPTEST_CASES").is_ok().then_some(default.cases).unwrap_or(1000);
+    let cases = if std::env::var("PROPTEST_CASES").is_ok() { default.cases } else { 1000 };
     let path: &'static str = Box::leak(format!("tests/oracle/regressions/{name}.txt").into_boxed_str());
     let persistence = proptest::test_runner::FileFailurePersistence::Direct(path);
     let config =
