@@ -12,3 +12,6 @@ mod bad_input;
 
 /// One batch, many batches, uneven ones with restarts: the same.
 mod splits;
+
+/// Users, rights and passwords.
+mod rights;

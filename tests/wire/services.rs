@@ -25,6 +25,61 @@ impl Drop for Services {
     }
 }
 
+/// A running MongoDB without a replica set that lets nobody in without a password.
+pub struct Mongod {
+    /// Host and port.
+    pub address: String,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Drop for Mongod {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Mongod {
+    /// Starts it; `None`, with a line that says why, where it is not installed. In CI that fails.
+    pub fn start_with_auth() -> Option<Self> {
+        let Some(mongod) = installed("MONGOD", "mongod-6.0.5") else {
+            assert!(std::env::var("CI").is_err(), "in CI a skip is a failure: run tests/services/install.sh");
+            eprintln!("SKIPPED: no mongod (MONGOD): run tests/services/install.sh");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = free_port();
+        let child = Command::new(mongod)
+            .args(["--auth", "--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--dbpath"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mongod starts");
+        Some(Self { address: format!("127.0.0.1:{port}"), child, _folder: folder })
+    }
+
+    /// Its first user, whom it lets a client on the same host make, and a client of that user.
+    pub async fn create_admin(&self, user: &str, password: &str) -> mongodb::Client {
+        let uri = format!("mongodb://{}/?directConnection=true", self.address);
+        let stranger = mongodb::Client::with_uri_str(&uri).await.expect("a client");
+        let command = doc! { "createUser": user, "pwd": password, "roles": ["root"] };
+        until("mongod lets an admin be made", async || {
+            stranger.database("admin").run_command(command.clone()).await.is_ok()
+        })
+        .await;
+        let mut options = mongodb::options::ClientOptions::parse(&uri).await.expect("a URI");
+        let credential = mongodb::options::Credential::builder()
+            .username(user.to_owned())
+            .password(password.to_owned())
+            .source("admin".to_owned())
+            .build();
+        options.credential = Some(credential);
+        mongodb::Client::with_options(options).expect("a client")
+    }
+}
+
 /// Where `tests/services/install.sh` puts things, or where the environment says.
 fn installed(variable: &str, default: &str) -> Option<PathBuf> {
     let home = std::env::var("HOME").unwrap_or_default();
