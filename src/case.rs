@@ -14,12 +14,13 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, ManualClock, rfc3339};
 use crate::decode::parse_timestamp;
-use crate::engine::{Engine, EngineOptions, FailPoint, StartingOffsets};
+use crate::engine::{Engine, EngineOptions, FailPoint};
 use crate::error::{Error, Result};
 use crate::offset::TopicPartition;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::join_view::Side;
+use crate::ranges::StartingOffsets;
 use crate::sink::memory::MemorySink;
 use crate::source::memory::MemorySource;
 

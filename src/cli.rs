@@ -186,6 +186,32 @@ pub struct Shares {
     pub paid_twice: f64,
 }
 
+impl Shares {
+    /// Nothing goes wrong.
+    pub const NONE: Self = Self {
+        mismatch: 0.0,
+        unpaid: 0.0,
+        orphan: 0.0,
+        duplicate: 0.0,
+        late: 0.0,
+        malformed: 0.0,
+        early: 0.0,
+        paid_twice: 0.0,
+    };
+
+    /// As the flags' defaults have it, but for late records, whose fate depends on the batches.
+    pub const WITHOUT_LATE: Self = Self {
+        mismatch: 0.02,
+        unpaid: 0.03,
+        orphan: 0.01,
+        duplicate: 0.01,
+        malformed: 0.005,
+        early: 0.01,
+        paid_twice: 0.01,
+        ..Self::NONE
+    };
+}
+
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {

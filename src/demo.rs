@@ -11,9 +11,9 @@ use rdkafka::mocking::MockCluster;
 use tokio::sync::watch;
 
 use crate::cli::{DemoArgs, Shares};
-use crate::engine::StartingOffsets;
 use crate::error::{Error, Result};
 use crate::producer::{self, ProduceSettings};
+use crate::ranges::StartingOffsets;
 use crate::reconcile::{compare, documents_of_files, waiting};
 use crate::run::run_until;
 use crate::settings::{MongoDbUri, RunSettings};

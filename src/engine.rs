@@ -15,26 +15,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{RecordBatch, UInt32Array};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::admission::{Admitted, DecodedRange, Letter, admit, letters_batch};
+use crate::admission::{Admitted, DecodedRange, Letter, admit};
 use crate::batch::{BatchId, BatchPlan, BoundedRun};
 use crate::checkpoint::record::{CommitRecord, Counts, LastRecord, Metadata, PartitionRecord, StateFile};
 use crate::checkpoint::{Checkpoint, Recovered};
 use crate::clock::{Clock, Nanos};
 use crate::decode::Decoder;
-use crate::error::{Error, ErrorKind, Result};
+use crate::delivery::Delivery;
+use crate::error::{Error, Result};
 use crate::joining::join;
 use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
 use crate::progress::BatchProgress;
+use crate::query::Program;
 use crate::query::fingerprint::Fingerprint;
 use crate::query::folder::hex;
 use crate::query::join_view::Side;
-use crate::query::output::{Output, Reads, Selected, SinkTarget};
-use crate::query::{Program, view};
-use crate::sink::{DocumentIds, OutputRows, Refusal, RefusalReason, SharedSink, json};
+use crate::ranges::{StartingOffsets, choose_ranges, positions};
+use crate::retry::retry;
+use crate::sink::SharedSink;
 use crate::source::{Extent, Source};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
 use crate::trigger::Trigger;
@@ -43,17 +44,6 @@ use crate::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, Waterma
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;
-
-/// Where the first batch of a new checkpoint starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StartingOffsets {
-    /// The first offset that each partition still has.
-    Earliest,
-    /// The end of each partition.
-    Latest,
-    /// Given per partition; −2 is earliest, −1 latest, as in Spark; others start at earliest.
-    Given(ByTopic<i64>),
-}
 
 /// What an engine is told beside its program.
 #[derive(Clone, Debug)]
@@ -270,10 +260,9 @@ impl Engine {
     }
 
     /// Claims the outputs for this query, before the first batch.
-    pub async fn open_outputs(&mut self) -> Result<()> {
-        let query_id = self.query_id.clone();
-        let sink = Arc::clone(&self.sink);
-        self.retry("the sink", async |engine| sink.open(&engine.program.outputs, &query_id).await).await
+    pub async fn open_outputs(&self) -> Result<()> {
+        let open = async || self.sink.open(&self.program.outputs, &self.query_id).await;
+        retry("the sink", &self.stop, open).await
     }
 
     fn is_stopping(&self) -> bool {
@@ -345,7 +334,7 @@ impl Engine {
     }
 
     /// Step 1: the ranges of the next batch.
-    async fn plan(&mut self, max_offsets: Option<u64>, run: Option<BoundedRun>) -> Result<Option<BatchPlan>> {
+    async fn plan(&self, max_offsets: Option<u64>, run: Option<BoundedRun>) -> Result<Option<BatchPlan>> {
         let mut extents = self.extents().await?;
         let positions = self.positions(&extents)?;
         if let Some(run) = &run {
@@ -371,74 +360,14 @@ impl Engine {
         Ok(moves.then_some(plan))
     }
 
-    async fn extents(&mut self) -> Result<PerPartition<Extent>> {
-        let source = Arc::clone(&self.source);
-        self.retry("the broker", async |_| source.extents().await).await
+    async fn extents(&self) -> Result<PerPartition<Extent>> {
+        retry("the broker", &self.stop, async || self.source.extents().await).await
     }
 
     /// Where each partition is read from next; the broker must still have it.
     fn positions(&self, extents: &PerPartition<Extent>) -> Result<PerPartition<i64>> {
-        let lost = |tp: &TopicPartition, problem: String| {
-            Error::new(ErrorKind::DataLoss, problem).with("partition", tp).advise(
-                "restore the topic or start a new checkpoint; --fail-on-data-loss=false goes on with what is there",
-            )
-        };
-        let strict = self.options.fail_on_data_loss;
-        let mut positions = PerPartition::new();
-        for (tp, extent) in extents {
-            let position = match self.committed.partitions.get(tp) {
-                None => self.first_position(tp, extent),
-                Some(record) if record.next_offset < extent.earliest => {
-                    let gone = format!(
-                        "offsets {} to {} are gone from the broker",
-                        record.next_offset, extent.earliest
-                    );
-                    if strict {
-                        return Err(lost(tp, gone));
-                    }
-                    tracing::warn!("{tp}: {gone}, skipped");
-                    extent.earliest
-                }
-                Some(record) if record.next_offset > extent.latest => {
-                    let shrunk = format!(
-                        "the topic was made again or cut: {} is to be read next, it ends at {}",
-                        record.next_offset, extent.latest
-                    );
-                    if strict {
-                        return Err(lost(tp, shrunk));
-                    }
-                    tracing::warn!("{tp}: {shrunk}, reading on from its beginning");
-                    extent.earliest
-                }
-                Some(record) => record.next_offset,
-            };
-            positions.insert(tp.clone(), position);
-        }
-        for tp in self.committed.partitions.keys() {
-            let topic_is_read = self.program.sources.iter().any(|source| *source.topic == *tp.topic);
-            if strict && topic_is_read && !extents.contains_key(tp) && self.committed.run.is_none() {
-                return Err(lost(tp, "a partition that was read before is not there any more".to_owned()));
-            }
-        }
-        Ok(positions)
-    }
-
-    fn first_position(&self, tp: &TopicPartition, extent: &Extent) -> i64 {
-        // A partition that appears later is read from its beginning: nothing of it was seen.
-        if self.committed.started_ms.is_some() {
-            return extent.earliest;
-        }
-        match &self.options.starting_offsets {
-            StartingOffsets::Earliest => extent.earliest,
-            StartingOffsets::Latest => extent.latest,
-            StartingOffsets::Given(given) => {
-                match given.get(tp.topic.as_ref()).and_then(|topic| topic.get(&tp.partition)) {
-                    None | Some(-2) => extent.earliest,
-                    Some(-1) => extent.latest,
-                    Some(&offset) => offset.clamp(extent.earliest, extent.latest),
-                }
-            }
-        }
+        let starting = self.committed.started_ms.is_none().then_some(&self.options.starting_offsets);
+        positions(extents, &self.committed.partitions, starting, self.options.fail_on_data_loss)
     }
 
     fn clocks(&self) -> PerPartition<PartitionClock> {
@@ -471,7 +400,16 @@ impl Engine {
         let mut outcome = self.compute(plan, &ranges).await?;
         steps.done("addBatch");
 
-        self.write_outputs(plan, &mut outcome).await?;
+        let delivery = Delivery {
+            program: &self.program,
+            sink: &self.sink,
+            query_id: &self.query_id,
+            plan,
+            stop: &self.stop,
+            rows: &outcome.judged.rows,
+            origins: &outcome.origins,
+        };
+        delivery.deliver(&mut outcome.letters, &mut outcome.counts).await?;
         self.fail(FailPoint::AfterSink)?;
         steps.done("writeSink");
 
@@ -492,7 +430,7 @@ impl Engine {
     }
 
     /// Step 2: the records of all ranges; partitions are decoded side by side.
-    async fn read(&mut self, plan: &BatchPlan) -> Result<Vec<DecodedRange>> {
+    async fn read(&self, plan: &BatchPlan) -> Result<Vec<DecodedRange>> {
         let ranges: PerPartition<OffsetRange> = plan
             .ranges
             .iter()
@@ -502,8 +440,7 @@ impl Engine {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let source = Arc::clone(&self.source);
-        let fetched = self.retry("the broker", async |_| source.fetch(&ranges).await).await?;
+        let fetched = retry("the broker", &self.stop, async || self.source.fetch(&ranges).await).await?;
         let mut tasks = Vec::new();
         for records in fetched {
             let table = self.program.sources.iter().find(|table| *table.topic == *records.tp.topic);
@@ -569,132 +506,6 @@ impl Engine {
         counts.valid = judged.num_valid;
         counts.rejected = judged.num_rejected;
         Ok(Outcome { judged, origins, changes, letters, counts, clocks, watermark, held_by })
-    }
-
-    /// Step 4, first half: outputs over the view, then the dead letters, with those of the sinks.
-    async fn write_outputs(&mut self, plan: &BatchPlan, outcome: &mut Outcome) -> Result<()> {
-        let sink = Arc::clone(&self.sink);
-        let query_id = self.query_id.clone();
-        self.retry("the sink", async |engine| sink.fence(&engine.program.outputs, plan.id, false).await)
-            .await?;
-        for reads in [Reads::View, Reads::DeadLetters] {
-            let mut refused = Vec::new();
-            for number in 0..self.program.outputs.len() {
-                let output = &self.program.outputs[number];
-                if output.reads != reads {
-                    continue;
-                }
-                let Selected { rows, at, failed } = match reads {
-                    Reads::View => output.select(&outcome.judged.rows, plan.time_ms).await?,
-                    Reads::DeadLetters => output.select(&outcome.letter_rows()?, plan.time_ms).await?,
-                };
-                for (row, error) in failed {
-                    let error = format!("output \"{}\" could not be computed: {error}", output.name);
-                    tracing::warn!("{error}");
-                    if reads == Reads::DeadLetters {
-                        return Err(Error::config(error).advise("an output of dead letters has to compute for every row: use TRY_CAST or CASE, start again, and the batch runs again"));
-                    }
-                    let refusal = Refusal { row: 0, reason: RefusalReason::Refused, error };
-                    let origin = outcome.origins[row as usize];
-                    refused.push(self.refused_letter(origin, None, &refusal, &output.name, plan));
-                    outcome.counts.refused += 1;
-                }
-                if rows.num_rows() == 0 {
-                    continue;
-                }
-                let ids = self.document_ids(output, &at, outcome, &query_id);
-                let rows = OutputRows { rows, ids };
-                let refusals = self
-                    .retry("the sink", async |engine| {
-                        sink.write(&engine.program.outputs[number], plan.id, &rows).await
-                    })
-                    .await?;
-                for refusal in refusals {
-                    let output = &self.program.outputs[number];
-                    tracing::warn!(
-                        "output \"{}\": a row was not stored ({}): {}",
-                        output.name,
-                        refusal.reason.name(),
-                        refusal.error
-                    );
-                    if reads == Reads::DeadLetters {
-                        return Err(Error::new(ErrorKind::Sink, format!("output \"{}\" refused a dead letter", output.name))
-                            .because(refusal.error)
-                            .advise("mend the collection (validator, size limit) and start again: the batch runs again"));
-                    }
-                    let origin = outcome.origins[at.value(refusal.row) as usize];
-                    let document = json::object(&rows, refusal.row)?;
-                    refused.push(self.refused_letter(origin, Some(document), &refusal, &output.name, plan));
-                    match refusal.reason {
-                        RefusalReason::Refused => outcome.counts.refused += 1,
-                        RefusalReason::Conflict => outcome.counts.conflict += 1,
-                    }
-                }
-            }
-            outcome.letters.extend(refused);
-        }
-        self.retry("the sink", async |engine| sink.fence(&engine.program.outputs, plan.id, true).await).await
-    }
-
-    fn refused_letter(
-        &self,
-        origin: [Option<RowMeta>; 2],
-        document: Option<String>,
-        refusal: &Refusal,
-        output: &str,
-        plan: &BatchPlan,
-    ) -> Letter {
-        let side = if origin[1].is_some() { Side::Right } else { Side::Left };
-        let meta = origin[side.index()];
-        Letter {
-            topic: self.topic(side),
-            partition: meta.map_or(-1, |meta| meta.partition),
-            offset: meta.map_or(-1, |meta| meta.offset),
-            timestamp_ms: meta.map_or(0, |meta| meta.timestamp_ms),
-            key: None,
-            value: document.map(String::into_bytes),
-            headers: Vec::new(),
-            reason: refusal.reason.name(),
-            error: Some(format!("output \"{output}\": {}", refusal.error)),
-            event_time: meta.map(|meta| meta.event_time),
-            watermark: plan.watermark,
-            output: Some(output.to_owned()),
-        }
-    }
-
-    fn topic(&self, side: Side) -> Arc<str> {
-        let source = self.program.input(side).map_or(0, |input| input.source);
-        Arc::clone(&self.program.sources[source].topic)
-    }
-
-    fn document_ids(
-        &self,
-        output: &Output,
-        at: &UInt32Array,
-        outcome: &Outcome,
-        query_id: &str,
-    ) -> DocumentIds {
-        if !output.id.is_empty() {
-            return DocumentIds::Columns(output.id.clone());
-        }
-        let prefix = match &output.target {
-            SinkTarget::MongoDb { shared: true, .. } => format!("{query_id}:"),
-            _ => String::new(),
-        };
-        let position = |row: u32| -> String {
-            match output.reads {
-                Reads::DeadLetters => outcome.letters[row as usize].id(),
-                Reads::View => Side::BOTH
-                    .iter()
-                    .filter_map(|&side| {
-                        outcome.origins[row as usize][side.index()]
-                            .map(|meta| format!("{}/{}/{}", self.topic(side), meta.partition, meta.offset))
-                    })
-                    .collect::<Vec<_>>()
-                    .join("|"),
-            }
-        };
-        DocumentIds::Derived(at.values().iter().map(|&row| format!("{prefix}{}", position(row))).collect())
     }
 
     /// Step 4, second half: the state in memory moves on, and its files are written.
@@ -812,27 +623,6 @@ impl Engine {
             _ => Ok(()),
         }
     }
-
-    /// Tries until it works, a person stops the engine, or the error is one that waiting won't mend.
-    async fn retry<T>(&mut self, what: &str, mut attempt: impl AsyncFnMut(&Self) -> Result<T>) -> Result<T> {
-        let mut delay = Duration::from_millis(250);
-        loop {
-            match attempt(self).await {
-                Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    tracing::warn!("{error}; trying again in {}", humantime::format_duration(delay));
-                    let mut stop = self.stop.clone();
-                    tokio::select! {
-                        () = tokio::time::sleep(delay) => {}
-                        _ = stop.wait_for(|stop| *stop) => {
-                            return Err(Error::unavailable(format!("stopped while waiting for {what}")));
-                        }
-                    }
-                    delay = (delay * 2).min(Duration::from_secs(10));
-                }
-                other => return other,
-            }
-        }
-    }
 }
 
 /// What a batch leads to.
@@ -847,16 +637,6 @@ struct Outcome {
     clocks: PerPartition<PartitionClock>,
     watermark: Option<Nanos>,
     held_by: HeldBy,
-}
-
-impl Outcome {
-    /// The letters as rows, `_row` last.
-    fn letter_rows(&self) -> Result<RecordBatch> {
-        let rows = letters_batch(&self.letters)?;
-        let mut columns = rows.columns().to_vec();
-        columns.push(Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32)));
-        Ok(RecordBatch::try_new(view::with_row(&rows.schema()), columns)?)
-    }
 }
 
 impl Committed {
@@ -927,55 +707,6 @@ fn is_snapshot_due(files: &[StateFile]) -> bool {
     deltas.len() >= MAX_DELTAS || (deltas.len() >= 10 && bytes(&deltas) > 2 * bytes(&snapshots) + (1 << 20))
 }
 
-/// The ranges of a batch: everything, or `max_offsets` shared by backlog with at least one offset
-/// for each partition that has any.
-fn choose_ranges(
-    extents: &PerPartition<Extent>,
-    positions: &PerPartition<i64>,
-    max_offsets: Option<u64>,
-) -> PerPartition<OffsetRange> {
-    let start = |tp: &TopicPartition, extent: &Extent| positions.get(tp).copied().unwrap_or(extent.earliest);
-    let backlog = |tp: &TopicPartition, extent: &Extent| (extent.latest - start(tp, extent)).max(0);
-    let total: i128 = extents.iter().map(|(tp, extent)| i128::from(backlog(tp, extent))).sum();
-    let limit = i128::from(max_offsets.unwrap_or(u64::MAX).max(1));
-    let mut left = limit;
-    extents
-        .iter()
-        .map(|(tp, extent)| {
-            let (start, backlog) = (start(tp, extent), i128::from(backlog(tp, extent)));
-            let share = if total <= limit {
-                backlog
-            } else {
-                (backlog * limit / total).max(1).min(backlog).min(left.max(1))
-            };
-            left -= share;
-            let range = OffsetRange { start, end: start + share as i64, latest: extent.latest.max(start) };
-            (tp.clone(), range)
-        })
-        .collect()
-}
-
 fn describe_offsets(offsets: &PerPartition<i64>) -> String {
     offsets.iter().map(|(tp, offset)| format!("{tp}: {offset}")).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_is_shared_by_backlog_and_every_partition_moves() {
-        let extents: PerPartition<Extent> = [("a", 0, 900), ("a", 1, 99), ("b", 0, 1), ("b", 1, 0)]
-            .into_iter()
-            .map(|(topic, number, latest)| {
-                (TopicPartition::new(topic, number), Extent { earliest: 0, latest })
-            })
-            .collect();
-        let lengths = |max| -> Vec<i64> {
-            choose_ranges(&extents, &PerPartition::new(), max).values().map(OffsetRange::len).collect()
-        };
-        assert_eq!(lengths(None), [900, 99, 1, 0]);
-        assert_eq!(lengths(Some(100)), [90, 9, 1, 0]);
-        assert_eq!(lengths(Some(1)), [1, 1, 1, 0]);
-    }
 }

@@ -14,7 +14,7 @@
 //! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`run`]
 //! * the words: [`offset`], [`batch`], [`trigger`], [`clock`], [`error`]
 //! * the loop: [`engine`] reads like the protocol of a batch
-//! * the stages: [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], [`sink`]
+//! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs; [`check`] shows it
 //! * what is remembered: [`state`], [`watermark`], [`checkpoint`]
 //! * what people see: [`progress`], [`live`]
@@ -37,6 +37,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod decode;
+pub(crate) mod delivery;
 pub mod demo;
 pub mod engine;
 pub mod error;
@@ -46,7 +47,9 @@ pub mod offset;
 pub mod producer;
 pub mod progress;
 pub mod query;
+pub mod ranges;
 pub mod reconcile;
+pub mod retry;
 pub mod run;
 pub mod settings;
 pub mod sink;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{KafkaArgs, MongoDbArgs, RunArgs};
-use crate::engine::StartingOffsets;
 use crate::error::{Error, Result};
 use crate::offset::ByTopic;
+use crate::ranges::StartingOffsets;
 use crate::source::kafka::KafkaConfig;
 use crate::trigger::Trigger;
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use ecomm_batch::cli::Shares;
 use ecomm_batch::clock::ManualClock;
-use ecomm_batch::engine::{Engine, EngineOptions, StartingOffsets};
+use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::producer::plan::{Planned, Planner, Timeline, Topic};
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
 use ecomm_batch::query::join_view::Side;
+use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::reconcile::OUTPUTS;
 use ecomm_batch::sink::memory::MemorySink;
 use ecomm_batch::source::memory::MemorySource;
@@ -21,17 +22,7 @@ use ecomm_batch::source::memory::MemorySource;
 const NOW_MS: i64 = 1_767_614_400_000;
 
 fn planned(count: u64, span: Duration) -> Vec<Planned> {
-    let shares = Shares {
-        mismatch: 0.02,
-        unpaid: 0.03,
-        orphan: 0.01,
-        duplicate: 0.01,
-        late: 0.0,
-        malformed: 0.005,
-        early: 0.01,
-        paid_twice: 0.01,
-    };
-    Planner::new(7, &shares, Timeline::bounded(NOW_MS * 1_000_000, span, count)).collect()
+    Planner::new(7, &Shares::WITHOUT_LATE, Timeline::bounded(NOW_MS * 1_000_000, span, count)).collect()
 }
 
 struct History {

@@ -8,10 +8,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind as IoKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// For how long a lock that another process holds is asked for again.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// A checkpoint's directory, locked by this process.
 #[derive(Debug)]
@@ -36,7 +43,7 @@ impl Directory {
             .mode(0o600)
             .open(&path)
             .map_err(|source| failed("open", &path, source))?;
-        match lock.try_lock() {
+        match patiently(|| lock.try_lock()) {
             Ok(()) => {
                 let directory = Self { root: root.to_owned(), _lock: Some(lock) };
                 directory.remove_unpublished()?;
@@ -126,6 +133,20 @@ impl Directory {
         match fs::remove_file(&path) {
             Err(source) if source.kind() != IoKind::NotFound => Err(failed("remove", &path, source)),
             _ => Ok(()),
+        }
+    }
+}
+
+/// An engine that is just ending, or a process that it was starting just then, may hold the lock a moment
+/// longer.
+fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    let started = Instant::now();
+    loop {
+        match try_lock() {
+            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_POLL)
+            }
+            other => return other,
         }
     }
 }

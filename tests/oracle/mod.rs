@@ -15,11 +15,12 @@ use arrow::array::{Array, AsArray, Decimal128Array, Int32Array, Int64Array, Reco
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use ecomm_batch::clock::ManualClock;
-use ecomm_batch::engine::{Engine, EngineOptions, FailPoint, StartingOffsets};
+use ecomm_batch::engine::{Engine, EngineOptions, FailPoint};
 use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::{SqlFile, SqlFolder};
 use ecomm_batch::query::join_view::Side;
+use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::sink::memory::MemorySink;
 use ecomm_batch::source::memory::MemorySource;
 use model::{Body, Joined, Keys, Message, Model, Place, Predicate, Range, Row, Shape};

@@ -63,23 +63,13 @@ fn files_below(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
 
 /// A hundred orders; the mock broker has its topics already.
 async fn produce(brokers: &str) {
-    let shares = Shares {
-        mismatch: 0.0,
-        unpaid: 0.0,
-        orphan: 0.0,
-        duplicate: 0.0,
-        late: 0.0,
-        malformed: 0.0,
-        early: 0.0,
-        paid_twice: 0.0,
-    };
     let settings = ProduceSettings {
         kafka: KafkaConfig::new(brokers, BTreeMap::new()),
         rate: None,
         count: Some(100),
         span: Duration::from_secs(3600),
         seed: 1,
-        shares,
+        shares: Shares::NONE,
         orders_topic: "orders".to_owned(),
         payments_topic: "payments".to_owned(),
     };

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use ecomm_batch::checkpoint::Checkpoint;
 use ecomm_batch::cli::Shares;
 use ecomm_batch::clock::{Clock, ManualClock, SystemClock};
-use ecomm_batch::engine::{Engine, EngineOptions, StartingOffsets};
+use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::producer::{ProduceSettings, send};
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
+use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::reconcile;
 use ecomm_batch::sink::file::FileSink;
 use ecomm_batch::source::kafka::{KafkaConfig, KafkaSource};
@@ -104,16 +105,7 @@ async fn one_batch_many_batches_and_uneven_ones_give_the_same() {
         count: Some(count),
         span: Duration::from_secs(2 * 3600),
         seed: 3,
-        shares: Shares {
-            mismatch: 0.02,
-            unpaid: 0.03,
-            orphan: 0.01,
-            duplicate: 0.01,
-            late: 0.0,
-            malformed: 0.005,
-            early: 0.01,
-            paid_twice: 0.01,
-        },
+        shares: Shares::WITHOUT_LATE,
         orders_topic: "orders-splits".to_owned(),
         payments_topic: "payments-splits".to_owned(),
     };
