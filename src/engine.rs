@@ -112,8 +112,8 @@ impl Engine {
     /// A program runs in one engine at a time; the next one may use it again.
     ///
     /// # Errors
-    /// * [`Fenced`](ErrorKind::Fenced): another engine holds the checkpoint.
-    /// * [`Checkpoint`](ErrorKind::Checkpoint): it is broken, or was written by a program whose
+    /// * [`Fenced`](crate::error::ErrorKind::Fenced): another engine holds the checkpoint.
+    /// * [`Checkpoint`](crate::error::ErrorKind::Checkpoint): it is broken, or was written by a program whose
     ///   state this one can't read.
     pub fn open(
         program: Arc<Program>,
