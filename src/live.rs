@@ -1,9 +1,30 @@
 //! The line at the bottom of a terminal that says how the run goes.
 
+use std::io::Write;
+use std::sync::OnceLock;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::rfc3339;
 use crate::progress::BatchProgress;
+
+/// The line of this process, so that log lines are written above it.
+static LINE: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Where log lines go: to stderr, above the live line if there is one.
+#[derive(Debug)]
+pub struct AboveLine;
+
+impl Write for AboveLine {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let write = || std::io::stderr().write(line);
+        LINE.get().map_or_else(write, |bar| bar.suspend(write))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
 
 /// A line that is drawn over; on anything but a terminal it shows nothing.
 #[derive(Debug)]
@@ -17,7 +38,7 @@ impl LiveLine {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
-        Self(bar)
+        Self(LINE.get_or_init(|| bar).clone())
     }
 
     /// Shows the last batch and the totals.

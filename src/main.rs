@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ecomm_batch::cli::{Cli, Command};
 use ecomm_batch::error::Result;
+use ecomm_batch::live::AboveLine;
 use ecomm_batch::settings::RunSettings;
 use tracing_subscriber::EnvFilter;
 
@@ -52,7 +53,7 @@ fn start_logging(command: &Command) {
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,ecomm_batch={default}")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| AboveLine)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     match command {
