@@ -23,6 +23,7 @@ use crate::query::join_view::Side;
 use crate::ranges::StartingOffsets;
 use crate::sink::memory::MemorySink;
 use crate::source::memory::MemorySource;
+use crate::stdout::say;
 
 /// Why a case does not hold.
 #[derive(Debug)]
@@ -484,11 +485,11 @@ pub async fn test(args: &crate::cli::TestArgs) -> Result<std::process::ExitCode>
                 Ok(()) => num_passed += 1,
                 Err(failure) => {
                     num_failed += 1;
-                    println!("{failure}");
+                    say!("{failure}");
                 }
             }
         }
     }
-    println!("{num_passed} passed, {num_failed} failed");
+    say!("{num_passed} passed, {num_failed} failed");
     Ok(if num_failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE })
 }

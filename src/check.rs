@@ -13,11 +13,12 @@ use crate::settings::{kafka_config, mongodb_uri};
 use crate::sink::mongodb::MongoDbSink;
 use crate::source::Source;
 use crate::source::kafka::KafkaSource;
+use crate::stdout::say;
 
 /// `check`: plans everything; with `--connect` also asks the broker and MongoDB.
 pub async fn check(args: &CheckArgs) -> Result<()> {
     let program = plan(&args.sql)?;
-    println!(
+    say!(
         "{}: {} sources, {} rules, {} outputs: planned",
         args.sql.display(),
         program.sources.len(),
@@ -25,7 +26,7 @@ pub async fn check(args: &CheckArgs) -> Result<()> {
         program.outputs.len()
     );
     for note in notes(&program) {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     if !args.connect {
         return Ok(());
@@ -36,7 +37,7 @@ pub async fn check(args: &CheckArgs) -> Result<()> {
     for source in &program.sources {
         let of_topic = || extents.iter().filter(|(tp, _)| tp.topic == source.topic);
         let offsets: i64 = of_topic().map(|(_, extent)| extent.latest - extent.earliest).sum();
-        println!(
+        say!(
             "topic \"{}\" at {}: {} partitions, {offsets} offsets",
             source.topic,
             kafka.brokers,
@@ -53,14 +54,14 @@ pub async fn check(args: &CheckArgs) -> Result<()> {
         .collect();
     if !databases.is_empty() {
         let uri = mongodb_uri(&args.mongodb)?;
-        println!("{}", MongoDbSink::connect(&uri.0, false).await?.check(&databases).await?);
+        say!("{}", MongoDbSink::connect(&uri.0, false).await?.check(&databases).await?);
     }
     Ok(())
 }
 
 /// `explain`: prints the program in plain words.
 pub fn explain(args: &ExplainArgs) -> Result<()> {
-    println!("{}", in_words(&plan(&args.sql)?)?);
+    say!("{}", in_words(&plan(&args.sql)?)?);
     Ok(())
 }
 

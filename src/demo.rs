@@ -18,6 +18,7 @@ use crate::reconcile::{compare, documents_of_files, waiting};
 use crate::run::run_until;
 use crate::settings::{MongoDbUri, RunSettings};
 use crate::source::kafka::KafkaConfig;
+use crate::stdout::say;
 use crate::trigger::Trigger;
 
 /// How long the producer takes.
@@ -45,7 +46,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         cluster.create_topic(topic, 3, 1).map_err(broker_failed)?;
     }
     let kafka = KafkaConfig::new(&cluster.bootstrap_servers(), Default::default());
-    println!(
+    say!(
         "A Kafka broker inside this process, topics orders and payments with 3 partitions each;\n\
          {} orders and their payments over two hours of event time; the SQL of \"{}\".\n",
         args.count,
@@ -82,7 +83,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     );
     let (read, records_read) = watch::channel(0u64);
     let engine = run_until(settings, stopped, move |progress| {
-        println!("{progress}");
+        say!("{progress}");
         // The other end is gone only when nobody waits any more.
         let _ = read.send(progress.total.records);
     });
@@ -106,23 +107,17 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     let mut found = documents_of_files(&outputs)?;
     found.extend(waiting(&checkpoint)?);
     let report = compare(&ledger, found);
-    println!(
-        "\nWhat was sent:\n{}\n\nWhat came out, compared record by record:\n{report}\n",
-        ledger.summary()
-    );
+    say!("\nWhat was sent:\n{}\n\nWhat came out, compared record by record:\n{report}\n", ledger.summary());
     let verdict = if report.is_clean() {
         "Everything is where the ledger expects it."
     } else {
         "There are differences."
     };
-    println!("{verdict}\n");
-    println!("Where to look next:\n  head -n 3 {}/validated_orders/*.jsonl", outputs.display());
-    println!(
-        "  head -n 3 {}/rejected_payments/*.jsonl    with the rules that were broken",
-        outputs.display()
-    );
-    println!("  ls {}/rules    add a rule: a new file, nothing else", args.sql.display());
-    println!("  ecomm-batch run --trigger 5s    the same on your Kafka and MongoDB");
+    say!("{verdict}\n");
+    say!("Where to look next:\n  head -n 3 {}/validated_orders/*.jsonl", outputs.display());
+    say!("  head -n 3 {}/rejected_payments/*.jsonl    with the rules that were broken", outputs.display());
+    say!("  ls {}/rules    add a rule: a new file, nothing else", args.sql.display());
+    say!("  ecomm-batch run --trigger 5s    the same on your Kafka and MongoDB");
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

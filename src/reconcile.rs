@@ -21,6 +21,7 @@ use crate::producer::plan::{Destination, Topic};
 use crate::query::Program;
 use crate::query::join_view::Side;
 use crate::settings::mongodb_uri;
+use crate::stdout::say;
 
 /// The outputs of the shipped SQL.
 pub const OUTPUTS: [&str; 5] =
@@ -90,7 +91,7 @@ pub async fn reconcile(args: &ReconcileArgs) -> Result<ExitCode> {
     };
     found.extend(waiting(&args.checkpoint)?);
     let report = compare(&ledger, found);
-    println!("{report}");
+    say!("{report}");
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

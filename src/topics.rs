@@ -13,6 +13,7 @@ use crate::cli::TopicsCommand;
 use crate::error::{Error, Result};
 use crate::settings::kafka_config;
 use crate::source::kafka::{KafkaConfig, QuietContext, bad_property};
+use crate::stdout::say;
 
 /// How long the broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +27,7 @@ pub async fn execute(command: TopicsCommand) -> Result<()> {
                 if topics.is_empty() { vec!["orders".to_owned(), "payments".to_owned()] } else { topics };
             for topic in names {
                 let is_new = create(&config, &topic, partitions, replication).await?;
-                println!("{topic}: {}", if is_new { "created" } else { "was there" });
+                say!("{topic}: {}", if is_new { "created" } else { "was there" });
             }
             Ok(())
         }
@@ -134,7 +135,7 @@ fn list(config: &KafkaConfig) -> Result<()> {
             ]);
         }
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }
 
@@ -160,7 +161,7 @@ fn tail(config: &KafkaConfig, topic: &str, last: i64) -> Result<()> {
             Some(Ok(message)) => {
                 let text =
                     |bytes: Option<&[u8]>| bytes.map_or("null".into(), String::from_utf8_lossy).into_owned();
-                println!(
+                say!(
                     "{}/{} {} {}",
                     message.partition(),
                     message.offset(),

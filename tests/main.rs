@@ -3,6 +3,9 @@
 /// Case files run through the real engine.
 mod cases;
 
+/// Output, exit codes, pipes.
+mod cli;
+
 /// Whatever comes, nothing panics.
 mod fuzz;
 

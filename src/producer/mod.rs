@@ -22,6 +22,7 @@ use crate::clock::{Clock, NANOS_PER_MS, SystemClock};
 use crate::error::{Error, Result};
 use crate::settings::kafka_config;
 use crate::source::kafka::{KafkaConfig, bad_property};
+use crate::stdout::say;
 use crate::topics;
 use ledger::{Entry, Ledger};
 use plan::{Planned, Planner, Timeline, Topic};
@@ -93,7 +94,7 @@ pub async fn produce(args: &ProduceArgs) -> Result<()> {
     if let Some(path) = &args.ledger {
         ledger.write(path)?;
     }
-    println!("{}", ledger.summary());
+    say!("{}", ledger.summary());
     Ok(())
 }
 

@@ -57,24 +57,20 @@ pub fn notes(program: &Program) -> Vec<String> {
     for source in program.sources.iter().filter(|source| source.primary_key.is_empty()) {
         notes.push(format!("{} has no PRIMARY KEY: a message that is sent twice counts twice", source.name));
     }
-    for output in &program.outputs {
-        let is_finer = |data_type: &DataType| {
-            matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond | TimeUnit::Microsecond, _))
-        };
-        let finer: Vec<&str> = output
-            .schema
-            .fields()
-            .iter()
-            .filter(|field| is_finer(field.data_type()))
-            .map(|field| field.name().as_str())
-            .collect();
-        if matches!(output.target, SinkTarget::MongoDb { .. }) && !finer.is_empty() {
-            notes.push(format!(
-                "{}: MongoDB stores {} in milliseconds, rounded down",
-                output.name,
-                finer.join(", ")
-            ));
-        }
+    let is_finer = |data_type: &DataType| {
+        matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond | TimeUnit::Microsecond, _))
+    };
+    let to_mongodb =
+        program.outputs.iter().filter(|output| matches!(output.target, SinkTarget::MongoDb { .. }));
+    let rounded: Vec<String> = to_mongodb
+        .filter_map(|output| {
+            let finer = output.schema.fields().iter().filter(|field| is_finer(field.data_type()));
+            let names: Vec<&str> = finer.map(|field| field.name().as_str()).collect();
+            (!names.is_empty()).then(|| format!("{} ({})", output.name, names.join(", ")))
+        })
+        .collect();
+    if !rounded.is_empty() {
+        notes.push(format!("MongoDB stores times in milliseconds, rounded down: {}", rounded.join(", ")));
     }
     notes
 }
@@ -147,12 +143,7 @@ fn describe_side(program: &Program, join: &JoinView, side: Side) -> String {
     let source = &program.sources[plan.input.source];
     let reach = join.reach(side);
     let other = &join.side(side.other()).alias;
-    let why = match side {
-        Side::Left => format!("a {other} row may be dated up to {} it", relative(join.time_range.1)),
-        Side::Right => {
-            format!("a {other} row may be dated down to {} it", relative(join.time_range.0.saturating_neg()))
-        }
-    };
+    let why = format!("a row of {other} may be dated up to {} it", relative(reach));
     let kept = if reach >= 0 {
         format!("until the watermark is {} past its {}", length(reach), source.event_time_name())
     } else {

@@ -132,7 +132,7 @@ async fn one_batch_many_batches_and_uneven_ones_give_the_same() {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let uneven = pipeline();
     // Mostly small ones, some large; a tenth of them after a restart.
-    let size = (num_records / 250).max(2);
+    let size = (num_records / 400).max(2);
     let num_batches = uneven
         .drain(|| {
             let max = if random.random_bool(0.1) { size * 3 } else { random.random_range(1..=size) };

@@ -1,0 +1,60 @@
+//! The command line as a person and a script meet it: output, exit codes, pipes.
+
+use std::process::Stdio;
+
+use super::wire::ecomm_batch;
+
+#[test]
+fn check_says_what_it_planned_and_what_to_know() {
+    let output = ecomm_batch().args(["check", "--sql", "sql"]).output().expect("runs");
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("sql: 2 sources, 4 rules, 5 outputs: planned\n"), "{text}");
+    assert!(
+        text.contains("note: MongoDB stores times in milliseconds, rounded down: dead_letters"),
+        "{text}"
+    );
+    assert!(output.stderr.is_empty());
+}
+
+/// `ecomm-batch explain | head -1`
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child =
+        ecomm_batch().arg("explain").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_case_that_fails_is_named_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("wrong.case");
+    let message = r#"orders {"order_id":"K1","amount":1.00,"created_at":"2026-01-05T00:01:00Z"}"#;
+    std::fs::write(&path, format!("{message}\ntrigger\nexpect validated_orders {{\"order_id\":\"K1\"}}\n"))
+        .expect("written");
+    let output = ecomm_batch().arg("test").arg(&path).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("wrong.case:3: expected in validated_orders"), "{text}");
+    assert!(text.ends_with("0 passed, 1 failed\n"), "{text}");
+
+    let output = ecomm_batch().arg("test").arg(folder.path().join("none")).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn what_clap_refuses_has_the_exit_code_of_configuration() {
+    for arguments in [&["run", "--no-such-flag"][..], &["walk"], &["run", "--retain-batches", "many"]] {
+        assert_eq!(
+            ecomm_batch().args(arguments).output().expect("runs").status.code(),
+            Some(2),
+            "{arguments:?}"
+        );
+    }
+}
