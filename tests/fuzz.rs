@@ -8,7 +8,8 @@ use ecomm_batch::checkpoint::record::{CommitRecord, Metadata, OffsetRecord, open
 use ecomm_batch::decode::Decoder;
 use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::query::Program;
-use ecomm_batch::query::folder::{SqlFile, SqlFolder};
+use ecomm_batch::query::folder::SqlFolder;
+use ecomm_batch::query::sql_file::SqlFile;
 use ecomm_batch::source::Records;
 use proptest::prelude::*;
 

@@ -13,22 +13,13 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::query::reference::{self, ReferenceFile};
-use crate::query::statement::underlined;
+use crate::query::sql_file::{SqlFile, underlined};
 
 /// More text than this in one file is a mistake.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// How many operators one expression may chain; far below what overflows the planner's stack.
 const MAX_CHAINED_OPERATORS: usize = 300;
-
-/// One SQL file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqlFile {
-    /// Relative to the folder, with `/`.
-    pub path: String,
-    /// Its text, variables filled in.
-    pub text: String,
-}
 
 /// All `*.sql` files of a folder, in path order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +57,7 @@ impl SqlFolder {
                 ));
         }
         let mut folder = Self { root: root.to_owned(), files, references: Vec::new() };
-        folder.references = reference::read_files(&folder)?;
+        folder.references = reference::read_files(root, &folder.files)?;
         Ok(folder)
     }
 

@@ -36,12 +36,11 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::query::folder::SqlFile;
 use crate::query::lookup::refuse_node;
 use crate::query::session::{Prepared, Slot, confined, least_volatility};
 use crate::query::source_table::SourceTable;
 use crate::query::source_view::{SourceSubtree, SourceView};
-use crate::query::statement::{refuse, refuse_at, sql_error};
+use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::time_range::time_range;
 use crate::query::view::ROW;
 

@@ -12,8 +12,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator};
 
 use crate::error::{Error, Result};
-use crate::query::folder::SqlFile;
-use crate::query::statement::{find_word, refuse, refuse_at, sql_error};
+use crate::query::sql_file::{SqlFile, find_word, refuse, refuse_at, sql_error};
 
 /// The tables that can be looked up.
 pub(crate) type Lookups = Vec<Lookup>;

@@ -20,6 +20,7 @@ pub mod rule;
 pub(crate) mod session;
 pub mod source_table;
 pub mod source_view;
+pub mod sql_file;
 pub(crate) mod statement;
 pub(crate) mod time_range;
 pub mod view;
@@ -46,7 +47,8 @@ use rule::Rule;
 use session::{least_volatility, plan_statement};
 use source_table::SourceTable;
 use source_view::{SourceSubtree, SourceView};
-use statement::{Located, Statements, insert_targets, plain_name, refuse, refuse_at, sql_error};
+use sql_file::{SqlFile, refuse, refuse_at, sql_error};
+use statement::{Located, Statements, insert_targets, plain_name};
 use view::{DEAD_LETTERS, ViewTable};
 
 /// A planned SQL folder.
@@ -74,7 +76,7 @@ impl Program {
     /// # Errors
     /// [`Config`](crate::error::ErrorKind::Config) names the file, the place and what to write instead.
     pub fn plan(folder: SqlFolder) -> Result<Self> {
-        let statements = Statements::parse(&folder)?;
+        let statements = Statements::parse(&folder.files)?;
         let Tables { sources, sinks, mut lookups } = Tables::plan(&statements, &folder)?;
         let Stream { view, join, single } = Stream::plan(&statements, &sources, &mut lookups, &folder)?;
         let joined_schema =
@@ -189,7 +191,7 @@ struct Stream {
 /// A view over one source.
 struct SourceViewPlan<'a> {
     name: String,
-    file: &'a folder::SqlFile,
+    file: &'a SqlFile,
     plan: LogicalPlan,
     is_read: bool,
 }
@@ -396,7 +398,7 @@ fn plan_create_view(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::folder::SqlFile;
+    use crate::query::sql_file::SqlFile;
 
     /// A task of tokio has a budget, which hundreds of plans use up.
     #[tokio::test(flavor = "multi_thread")]

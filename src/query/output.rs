@@ -13,11 +13,11 @@ use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{Insert, Statement};
 
 use crate::error::Result;
-use crate::query::folder::SqlFile;
 use crate::query::lookup::{self, Lookups, check_lookups, meets_once, refuse_node};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::source_table::Options;
-use crate::query::statement::{Located, insert_target, plain_name, refuse, refuse_at, sql_error};
+use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
+use crate::query::statement::{Located, insert_target, plain_name};
 use crate::query::view::{DEAD_LETTERS, RowIdScan, VALID, ViewTable, dead_letters_schema, with_row};
 
 /// Where an output's rows go.

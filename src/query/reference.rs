@@ -24,11 +24,9 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStoreExt, path::Path as StorePath};
 
 use crate::error::{Error, Result};
-use crate::query::folder::{SqlFile, SqlFolder};
 use crate::query::lookup::Lookup;
-use crate::query::statement::{
-    Located, Statements, insert_targets, plain_name, refuse, refuse_at, sql_error,
-};
+use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
+use crate::query::statement::{Located, Statements, insert_targets, plain_name};
 
 /// What all reference files of a program may have together.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -52,14 +50,14 @@ pub(crate) fn is_reference(table: &CreateExternalTable, name: &str, targets: &[S
     !["KAFKA", "MONGODB"].contains(&table.file_type.as_str()) && !targets.iter().any(|target| target == name)
 }
 
-/// Reads the files of all reference tables of `folder`; a relative LOCATION is relative to it.
+/// Reads the files of all reference tables that `files` declare; a relative LOCATION is relative to `root`.
 ///
 /// # Errors
 /// [`Config`](crate::error::ErrorKind::Config): a file is missing, or together they are too large.
-pub fn read_files(folder: &SqlFolder) -> Result<Vec<ReferenceFile>> {
-    let statements = Statements::parse(folder)?;
+pub fn read_files(root: &Path, files: &[SqlFile]) -> Result<Vec<ReferenceFile>> {
+    let statements = Statements::parse(files)?;
     let targets = insert_targets(&statements)?;
-    let mut files: Vec<ReferenceFile> = Vec::new();
+    let mut found: Vec<ReferenceFile> = Vec::new();
     for Located { file, statement } in &statements.tables {
         if !is_reference(statement, &plain_name(file, &statement.name)?, &targets) {
             continue;
@@ -67,14 +65,14 @@ pub fn read_files(folder: &SqlFolder) -> Result<Vec<ReferenceFile>> {
         let [location] = statement.locations.as_slice() else {
             return Err(refuse_at(file, "LOCATION", "a reference table has one location"));
         };
-        if files.iter().any(|known| known.location == *location) {
+        if found.iter().any(|known| known.location == *location) {
             continue;
         }
-        let path = folder.root.join(location);
-        let total = files.iter().map(|known| known.bytes.len() as u64).sum();
-        files.extend(read_location(file, location, &path, total)?);
+        let path = root.join(location);
+        let total = found.iter().map(|known| known.bytes.len() as u64).sum();
+        found.extend(read_location(file, location, &path, total)?);
     }
-    Ok(files)
+    Ok(found)
 }
 
 fn read_location(file: &SqlFile, location: &str, path: &Path, total: u64) -> Result<Vec<ReferenceFile>> {

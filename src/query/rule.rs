@@ -10,10 +10,9 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 
 use crate::error::{Error, Result};
-use crate::query::folder::SqlFile;
 use crate::query::lookup::{self, Lookups, check_lookups, refuse_node};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
-use crate::query::statement::{refuse, refuse_at, sql_error};
+use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
 
 /// Whether a violated rule rejects the row.

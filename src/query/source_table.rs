@@ -12,9 +12,8 @@ use datafusion::sql::sqlparser::ast::{ColumnOption, TableConstraint, Value};
 
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
-use crate::query::folder::SqlFile;
 use crate::query::session::plan_statement;
-use crate::query::statement::{refuse, refuse_at, sql_error};
+use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::watermark::WatermarkPolicy;
 
 /// Columns that every source has beside the declared ones; a view may select them.

@@ -21,11 +21,10 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{Error, Result};
-use crate::query::folder::SqlFile;
 use crate::query::lookup::refuse_node;
 use crate::query::session::{Prepared, RowWise, Slot};
 use crate::query::source_table::SourceTable;
-use crate::query::statement::sql_error;
+use crate::query::sql_file::{SqlFile, sql_error};
 use crate::query::view::{ROW, RowIdScan};
 
 /// Before the name of a PRIMARY KEY column that the view hides.

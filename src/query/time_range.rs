@@ -8,9 +8,8 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Operator};
 
 use crate::clock::Nanos;
 use crate::error::Result;
-use crate::query::folder::SqlFile;
 use crate::query::source_view::SourceSubtree;
-use crate::query::statement::{refuse, refuse_at};
+use crate::query::sql_file::{SqlFile, refuse, refuse_at};
 
 /// The bounds of right minus left event time that the predicates of ON give.
 pub(crate) fn time_range(
