@@ -12,7 +12,7 @@ pub fn print(line: Arguments<'_>) {
     }
 }
 
-/// [`print`] with the arguments of `format!`.
+/// [`print()`] with the arguments of `format!`.
 macro_rules! say {
     ($($argument:tt)*) => { $crate::stdout::print(format_args!($($argument)*)) };
 }
