@@ -213,6 +213,7 @@ pub async fn admit(
     let input = take_columns(ranges, &admitted, &view.input)?;
     let key_columns = primary_key_columns(source, &input);
     let Viewed { columns, kept, failed } = view.apply(input).await?;
+    counts.filtered += (admitted.len() - kept.len() - failed.len()) as u64;
     for (row, error) in failed {
         let candidate = admitted[row];
         let range = ranges[candidate.range];
@@ -227,9 +228,6 @@ pub async fn admit(
     let filtered_keys = keys.select_columns(key_columns, &meta, &dropped)?;
 
     letters.sort_by_key(|letter| (letter.partition, letter.offset));
-    let num_failed =
-        letters.iter().filter(|letter| letter.reason == "malformed" && letter.event_time.is_some()).count();
-    counts.filtered += (dropped.len() - num_failed) as u64;
     for letter in &letters {
         match letter.reason {
             "malformed" => counts.malformed += 1,

@@ -208,9 +208,8 @@ impl<'p> Case<'p> {
         let hash = folder.hash();
         let program = match self.programs.get(&hash) {
             Some(program) => Arc::clone(program),
-            None => Arc::new(Program::plan(folder)?),
+            None => Arc::clone(self.programs.entry(hash).or_insert(Arc::new(Program::plan(folder)?))),
         };
-        self.programs.insert(hash, Arc::clone(&program));
         let options = EngineOptions {
             checkpoint: self.checkpoint.clone(),
             new_query_id: "case".to_owned(),
@@ -344,9 +343,7 @@ impl<'p> Case<'p> {
 
     fn expect(&mut self, number: usize, rest: &str) -> std::result::Result<(), String> {
         if rest == "nothing else" {
-            if self.seen.is_empty() {
-                return Err("nothing was triggered yet".to_owned());
-            }
+            self.was_triggered()?;
             self.nothing_else = Some(number);
             return Ok(());
         }
@@ -375,9 +372,7 @@ impl<'p> Case<'p> {
                 if !self.engine()?.program().outputs.iter().any(|known| known.name == output) {
                     return Err(format!("the SQL has no output \"{output}\""));
                 }
-                if self.seen.is_empty() {
-                    return Err("nothing was triggered yet".to_owned());
-                }
+                self.was_triggered()?;
                 self.named.insert(output.to_owned(), number);
                 if value != "nothing" {
                     let fields = serde_json::from_str(value).map_err(|error| error.to_string())?;
@@ -386,6 +381,11 @@ impl<'p> Case<'p> {
                 Ok(())
             }
         }
+    }
+
+    /// Outputs can be expected once there was a trigger to write them.
+    fn was_triggered(&self) -> std::result::Result<(), String> {
+        if self.seen.is_empty() { Err("nothing was triggered yet".to_owned()) } else { Ok(()) }
     }
 
     fn rows_in_state(&mut self, table: &str) -> std::result::Result<usize, String> {

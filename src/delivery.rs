@@ -12,9 +12,10 @@ use crate::admission::{Letter, letters_batch};
 use crate::batch::BatchPlan;
 use crate::checkpoint::record::Counts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::query::Program;
 use crate::query::join_view::Side;
 use crate::query::output::{Output, Reads, Selected, SinkTarget};
-use crate::query::{Program, view};
+use crate::query::view::number_rows;
 use crate::retry::retry;
 use crate::sink::{DocumentIds, OutputRows, Refusal, RefusalReason, SharedSink, json};
 use crate::state::RowMeta;
@@ -52,7 +53,7 @@ impl Delivery<'_> {
         }
         for output in self.outputs(Reads::DeadLetters) {
             let Selected { rows, at, failed } =
-                output.select(&letter_rows(letters)?, self.plan.time_ms).await?;
+                output.select(&number_rows(&letters_batch(letters)?)?, self.plan.time_ms).await?;
             if let Some((_, error)) = failed.into_iter().next() {
                 return Err(Error::config(format!("output \"{}\" could not be computed: {error}", output.name)).advise(
                     "an output of dead letters has to compute for every row: use TRY_CAST or CASE, start again, and the batch runs again",
@@ -154,12 +155,4 @@ fn derived_or_declared(
         _ => String::new(),
     };
     DocumentIds::Derived(at.values().iter().map(|&row| format!("{prefix}{}", position(row))).collect())
-}
-
-/// The letters as rows, `_row` last.
-fn letter_rows(letters: &[Letter]) -> Result<RecordBatch> {
-    let rows = letters_batch(letters)?;
-    let mut columns = rows.columns().to_vec();
-    columns.push(Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32)));
-    Ok(RecordBatch::try_new(view::with_row(&rows.schema()), columns)?)
 }

@@ -127,7 +127,7 @@ impl Engine {
         let recovered = checkpoint.recover()?;
         let (mut program, mut next_program, mut pending) = (program, None, None);
         if let Some(Recovered { last_plan: Some(plan), pending: left, .. }) = &recovered {
-            let is_same = plan.program == program.folder.hash();
+            let is_same = plan.program == program.hash;
             let stored = checkpoint.program(&plan.program)?;
             let before = if is_same { Arc::clone(&program) } else { Arc::new(Program::plan(stored)?) };
             Fingerprint::of(&before).allows(&Fingerprint::of(&program)).map_err(|change| {
@@ -348,7 +348,7 @@ impl Engine {
             ranges: choose_ranges(&extents, &positions, max_offsets),
             watermark: self.committed.watermark,
             time_ms: self.clock.now_ms(),
-            program: self.program.folder.hash(),
+            program: self.program.hash.clone(),
             run,
         };
         if plan.num_offsets() > 0 {
@@ -516,8 +516,7 @@ impl Engine {
             let delta = if is_empty(changes) { None } else { Some(file::delta(state, changes)?) };
             state.apply(changes)?;
             if let Some(watermark) = outcome.watermark {
-                let reach = self.program.join.as_ref().map_or(0, |view| view.reach(side));
-                state.evict(watermark.saturating_sub(reach));
+                state.evict(watermark.saturating_sub(self.program.reach(side)));
                 state.keys.sweep(Some(watermark));
             }
             let Some(delta) = delta else { continue };

@@ -219,8 +219,8 @@ impl Checkpoint {
             }
             loader.apply(&file.name, bytes)?;
         }
-        let reach = program.join.as_ref().map_or(0, |join| join.reach(side));
-        state = loader.finish(watermark.map(|watermark| watermark.saturating_sub(reach)), watermark);
+        state = loader
+            .finish(watermark.map(|watermark| watermark.saturating_sub(program.reach(side))), watermark);
         Ok(state)
     }
 

@@ -37,7 +37,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::query::lookup::refuse_node;
-use crate::query::session::{Prepared, Slot, confined, least_volatility};
+use crate::query::session::{Prepared, Slot, confined, data_error, least_volatility};
 use crate::query::source_table::SourceTable;
 use crate::query::source_view::{SourceSubtree, SourceView};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
@@ -346,9 +346,12 @@ impl JoinView {
     }
 
     fn failed(&self, error: &datafusion::error::DataFusionError) -> Error {
-        Error::config("the join view failed on a row").because(error.strip_backtrace()).advise(
-            "its expressions have to compute for every row: use TRY_CAST, NULLIF or CASE, start again, and the batch runs again",
-        )
+        match data_error(error) {
+            Ok(problem) => Error::config("the join view failed on a row").because(problem).advise(
+                "its expressions have to compute for every row: use TRY_CAST, NULLIF or CASE, start again, and the batch runs again",
+            ),
+            Err(error) => error,
+        }
     }
 
     fn clear(&self) {

@@ -129,11 +129,23 @@ pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) ->
 }
 
 fn refuse_stream(subquery: &LogicalPlan, stream: &str) -> datafusion::error::Result<()> {
-    subquery.apply_with_subqueries(|node| match node {
-        LogicalPlan::TableScan(scan) if scan.table_name.table() == stream => {
-            Err(DataFusionError::Plan(format!("a second read of {stream} would depend on the batch")))
+    match num_scans(subquery, |table| table == stream)? {
+        0 => Ok(()),
+        _ => Err(DataFusionError::Plan(format!("a second read of {stream} would depend on the batch"))),
+    }
+}
+
+/// How often a plan, its subqueries included, reads tables that `is_counted` names.
+pub(crate) fn num_scans(
+    plan: &LogicalPlan,
+    is_counted: impl Fn(&str) -> bool,
+) -> datafusion::error::Result<usize> {
+    let mut scans = 0;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            scans += usize::from(is_counted(scan.table_name.table()));
         }
-        _ => Ok(TreeNodeRecursion::Continue),
+        Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(())
+    Ok(scans)
 }

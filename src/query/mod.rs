@@ -30,7 +30,6 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::ViewTable as DfViewTable;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, LogicalPlanBuilder, Volatility};
@@ -38,10 +37,11 @@ use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{CreateView, Statement};
 
+use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use folder::SqlFolder;
 use join_view::{JoinView, Side};
-use lookup::{Lookup, Lookups};
+use lookup::{Lookup, Lookups, num_scans};
 use output::Output;
 use rule::Rule;
 use session::{least_volatility, plan_statement};
@@ -56,6 +56,8 @@ use view::{DEAD_LETTERS, ViewTable};
 pub struct Program {
     /// The text it was planned from.
     pub folder: SqlFolder,
+    /// The folder's hash, the program's name in the checkpoint; taken once, since reference files can be large.
+    pub hash: String,
     /// The tables that records come from.
     pub sources: Vec<SourceTable>,
     /// The join; `None` for a program that only validates one source.
@@ -112,13 +114,19 @@ impl Program {
                     "add CREATE EXTERNAL TABLE <name> STORED AS MONGODB … and INSERT INTO <name> SELECT …",
                 ));
         }
-        Ok(Self { sources, join, single, view, rules, outputs, folder: folder.clone() })
+        Ok(Self { sources, join, single, view, rules, outputs, hash: folder.hash(), folder: folder.clone() })
     }
 
     /// The rows that each source gives: of a join left, then right.
     pub fn inputs(&self) -> impl Iterator<Item = &SourceView> {
         let sides = self.join.iter().flat_map(|join| Side::BOTH.map(|side| &join.side(side).input));
         sides.chain(&self.single)
+    }
+
+    /// How far the watermark may pass an event time of `side` while a partner can still come; without a
+    /// join there is nothing to wait for.
+    pub fn reach(&self, side: Side) -> Nanos {
+        self.join.as_ref().map_or(0, |join| join.reach(side))
     }
 
     /// The rows of one side; of a program without a join the left one is the only source.
@@ -229,7 +237,7 @@ impl Stream {
                 )));
             }
             let plan = plan_create_view(view, tables.clone())?;
-            let num_streams = num_scans(&plan, sources)?;
+            let num_streams = num_scans(&plan, |table| sources.iter().any(|source| source.name == table))?;
             let provider = || Arc::new(DfViewTable::new(plan.clone(), None)) as Arc<dyn TableProvider>;
             match num_streams {
                 0 => {
@@ -349,17 +357,6 @@ fn table_names(view: &Located<'_, CreateView>) -> Result<Vec<String>> {
     let (names, _) =
         resolve_table_references(&statement, true).map_err(|error| sql_error(view.file, &error))?;
     Ok(names.iter().map(|name| name.table().to_owned()).collect())
-}
-
-fn num_scans(plan: &LogicalPlan, sources: &[SourceTable]) -> Result<usize> {
-    let mut scans = 0;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            scans += usize::from(sources.iter().any(|source| source.name == scan.table_name.table()));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(scans)
 }
 
 fn refuse_changing(view: &Located<'_, CreateView>, plan: &LogicalPlan) -> Result<()> {

@@ -13,7 +13,7 @@ use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{Insert, Statement};
 
 use crate::error::Result;
-use crate::query::lookup::{self, Lookups, check_lookups, meets_once, refuse_node};
+use crate::query::lookup::{self, Lookups, check_lookups, meets_once, num_scans, refuse_node};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::source_table::Options;
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
@@ -271,7 +271,8 @@ fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &ViewTable, lookups: &Lo
                 node.inputs()[0]
             }
             LogicalPlan::Join(join) => {
-                let (left, right) = (num_reads(&join.left, &streams)?, num_reads(&join.right, &streams)?);
+                let num_reads = |side: &LogicalPlan| num_scans(side, |table| streams.contains(&table));
+                let (left, right) = (num_reads(&join.left)?, num_reads(&join.right)?);
                 let (stream, keeps_strangers) = match (left, right) {
                     (0, _) => (&join.right, matches!(join.join_type, JoinType::Left | JoinType::Full)),
                     (_, 0) => (&join.left, matches!(join.join_type, JoinType::Right | JoinType::Full)),
@@ -315,17 +316,6 @@ fn check_plan(file: &SqlFile, plan: &LogicalPlan, view: &ViewTable, lookups: &Lo
         check_lookups(file, plan, stream)?;
     }
     Ok(shape)
-}
-
-fn num_reads(plan: &LogicalPlan, tables: &[&str]) -> Result<usize> {
-    let mut reads = 0;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            reads += usize::from(tables.contains(&scan.table_name.table()));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(reads)
 }
 
 /// The SELECT's fields, renamed by the column list of the INSERT.

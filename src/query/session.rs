@@ -212,7 +212,7 @@ pub(crate) struct RowWise {
 }
 
 /// The text of an error that comes from the data; lack of memory and bugs stop the batch instead.
-fn data_error(error: &DataFusionError) -> Result<String> {
+pub(crate) fn data_error(error: &DataFusionError) -> Result<String> {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_)
         | DataFusionError::Internal(_)

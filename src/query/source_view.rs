@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{AsArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, TableReference};
@@ -25,7 +25,7 @@ use crate::query::lookup::refuse_node;
 use crate::query::session::{Prepared, RowWise, Slot};
 use crate::query::source_table::SourceTable;
 use crate::query::sql_file::{SqlFile, sql_error};
-use crate::query::view::{ROW, RowIdScan};
+use crate::query::view::{ROW, RowIdScan, number_rows, with_row};
 
 /// Before the name of a PRIMARY KEY column that the view hides.
 const HIDDEN_KEY: &str = "_pk_";
@@ -134,19 +134,17 @@ impl<'a> SourceSubtree<'a> {
             keys.push((name.to_owned(), in_columns));
         }
         let columns: SchemaRef = Arc::new(Schema::new(columns));
-        let steps = if self.is_bare { None } else { Some(self.steps(file, state, &fields, &declared)?) };
-        let input = match &steps {
-            None => {
-                // Declared order, so that the file's columns stand as the table's do.
-                let kept =
-                    declared.fields().iter().filter(|field| columns.field_with_name(field.name()).is_ok());
-                Arc::new(Schema::new(kept.cloned().collect::<Vec<_>>()))
-            }
-            Some(steps) => Arc::clone(&steps.input),
-        };
-        let columns = if steps.is_none() { Arc::clone(&input) } else { columns };
-        let description = steps.as_ref().map(|_| self.plan.display_indent().to_string());
-        Ok(SourceView { source: self.source_index, input, columns, keys, description, steps })
+        let source = self.source_index;
+        if self.is_bare {
+            // Declared order, so that the file's columns stand as the table's do.
+            let kept = declared.fields().iter().filter(|field| columns.field_with_name(field.name()).is_ok());
+            let input: SchemaRef = Arc::new(Schema::new(kept.cloned().collect::<Vec<_>>()));
+            let columns = Arc::clone(&input);
+            return Ok(SourceView { source, input, columns, keys, description: None, steps: None });
+        }
+        let (input, steps) = self.steps(file, state, &fields, &declared)?;
+        let description = Some(self.plan.display_indent().to_string());
+        Ok(SourceView { source, input, columns, keys, description, steps: Some(steps) })
     }
 
     fn steps(
@@ -155,7 +153,7 @@ impl<'a> SourceSubtree<'a> {
         state: &SessionState,
         fields: &[Arc<Field>],
         declared: &SchemaRef,
-    ) -> Result<Steps> {
+    ) -> Result<(SchemaRef, Steps)> {
         let as_sql = |source| sql_error(file, &source);
         let mentioned = mentioned_names(&self.plan)?;
         let is_key = |name: &str| self.source.primary_key_names().any(|key| key == name);
@@ -169,9 +167,7 @@ impl<'a> SourceSubtree<'a> {
             .cloned()
             .collect();
         let input: SchemaRef = Arc::new(Schema::new(input));
-        let mut with_row: Vec<Arc<Field>> = input.fields().iter().cloned().collect();
-        with_row.push(Arc::new(Field::new(ROW, arrow::datatypes::DataType::UInt32, false)));
-        let slot = Slot::new(Arc::new(Schema::new(with_row)));
+        let slot = Slot::new(with_row(&input));
         let rewritten =
             RowIdScan::new(&slot, &self.source.name).rewrite(self.plan.clone()).map_err(as_sql)?;
         let wanted = |name: &str| {
@@ -182,7 +178,7 @@ impl<'a> SourceSubtree<'a> {
         let plan =
             LogicalPlanBuilder::from(rewritten.clone()).project(select).and_then(LogicalPlanBuilder::build);
         let plan = Prepared::try_new(state, plan.map_err(as_sql)?).map_err(as_sql)?;
-        Ok(Steps { input, slot, plan })
+        Ok((input, Steps { slot, plan }))
     }
 }
 
@@ -204,7 +200,6 @@ pub struct SourceView {
 
 #[derive(Debug)]
 struct Steps {
-    input: SchemaRef,
     slot: Slot,
     plan: Prepared,
 }
@@ -227,10 +222,8 @@ impl SourceView {
             let kept = (0..rows.num_rows()).collect();
             return Ok(Viewed { columns: rows, kept, failed: Vec::new() });
         };
-        let mut with_row = rows.columns().to_vec();
-        with_row.push(Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32)));
-        let with_row = RecordBatch::try_new(Arc::clone(steps.slot.schema()), with_row)?;
-        let RowWise { batches, failed } = steps.plan.run_row_wise(&steps.slot, &with_row, 0).await?;
+        let RowWise { batches, failed } =
+            steps.plan.run_row_wise(&steps.slot, &number_rows(&rows)?, 0).await?;
         let ids =
             |batch: &RecordBatch| batch.column(batch.num_columns() - 1).as_primitive::<UInt32Type>().clone();
         let kept: Vec<usize> = batches

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
@@ -112,6 +113,13 @@ pub(crate) fn with_row(schema: &Schema) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(ROW, DataType::UInt32, false)));
     Arc::new(Schema::new(fields))
+}
+
+/// `rows` and their numbers behind them, as a slot of [`with_row`] takes them.
+pub(crate) fn number_rows(rows: &RecordBatch) -> Result<RecordBatch> {
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32)));
+    Ok(RecordBatch::try_new(with_row(&rows.schema()), columns)?)
 }
 
 /// Rebuilds a plan over a table so that it reads a slot with the hidden `_row` and returns it last.
