@@ -159,16 +159,13 @@ impl Source for KafkaSource {
         let started = Instant::now();
         loop {
             let found = self.on_each(TopicReader::extents).await?;
-            if found.iter().all(|of_topic| !of_topic.is_empty()) {
+            let missing = self.topics.values().zip(&found).find(|(_, of_topic)| of_topic.is_empty());
+            let Some((reader, _)) = missing else {
                 return Ok(found.into_iter().flatten().collect());
-            }
+            };
             // A topic that was just made is not known to every broker at once.
             if started.elapsed() > METADATA_GRACE {
-                let missing = self.topics.values().zip(&found).find(|(_, of_topic)| of_topic.is_empty());
-                return Err(missing.map_or_else(
-                    || Error::internal("no topic is missing"),
-                    |(reader, _)| reader.missing_topic(),
-                ));
+                return Err(reader.missing_topic());
             }
             tokio::time::sleep(METADATA_POLL).await;
         }
@@ -364,16 +361,12 @@ impl TopicReader {
     }
 }
 
+/// Not so a partition whose leader is away: it is waited for.
 fn is_unknown_topic(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
-        Some(
-            Code::UnknownTopicOrPartition
-                | Code::UnknownTopic
-                | Code::UnknownPartition
-                | Code::LeaderNotAvailable
-        )
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
     )
 }
 
