@@ -39,8 +39,21 @@ pub struct BatchPlan {
     pub time_ms: i64,
     /// The hash of the SQL.
     pub program: String,
+    /// How the sinks store it.
+    pub sink: SinkMode,
     /// The bounded run that it belongs to, of `available-now` and `once`.
     pub run: Option<BoundedRun>,
+}
+
+/// How a batch's documents are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SinkMode {
+    /// One by one; each is harmless when repeated.
+    #[default]
+    Idempotent,
+    /// All of a batch in one transaction where it fits, else one by one.
+    Atomic,
 }
 
 /// A run that ends: the offsets it goes to, fixed when it began.

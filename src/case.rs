@@ -12,10 +12,13 @@ use base64::Engine as _;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::batch::SinkMode;
+use crate::checkpoint::Location;
 use crate::clock::{Clock, ManualClock, rfc3339};
 use crate::decode::parse_timestamp;
-use crate::engine::{Engine, EngineOptions, FailPoint};
+use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
+use crate::faults::{Action, FailPoint, Faults};
 use crate::offset::TopicPartition;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
@@ -125,6 +128,7 @@ struct Case<'p> {
     engine: Option<Engine>,
     /// Messages that came before the engine had its SQL.
     refused: Option<Error>,
+    faults: Arc<Faults>,
     crash: Option<(FailPoint, bool)>,
     /// The engine died and stays dead until `restart`.
     is_dead: bool,
@@ -149,6 +153,7 @@ impl<'p> Case<'p> {
             stop: watch::Sender::new(false),
             engine: None,
             refused: None,
+            faults: Arc::default(),
             crash: None,
             is_dead: false,
             seen: BTreeMap::new(),
@@ -167,18 +172,18 @@ impl<'p> Case<'p> {
         match word {
             "sql" => {
                 self.sql = self.base.join(rest);
-                self.refused = self.open().err();
+                self.refused = self.open().await.err();
                 Ok(())
             }
             "clock" => self.set_clock(rest),
             "trigger" => self.trigger(rest).await,
-            "expect" => self.expect(number, rest),
+            "expect" => self.expect(number, rest).await,
             "crash" => {
                 let (point, stay) = match rest.split_once(' ') {
                     Some((point, "stay")) => (point, true),
                     _ => (rest, false),
                 };
-                self.crash = Some((fail_point(point)?, stay));
+                self.crash = Some((point.parse()?, stay));
                 Ok(())
             }
             "restart" => {
@@ -186,7 +191,7 @@ impl<'p> Case<'p> {
                     self.sql = self.base.join(path.trim());
                 }
                 self.engine = None;
-                self.refused = self.open().err();
+                self.refused = self.open().await.err();
                 if std::mem::take(&mut self.is_dead) {
                     self.finish_pending().await?;
                 }
@@ -199,11 +204,11 @@ impl<'p> Case<'p> {
                     false => Err(format!("refused with another message: {error}")),
                 }
             }
-            topic => self.message(topic, value),
+            topic => self.message(topic, value).await,
         }
     }
 
-    fn open(&mut self) -> Result<()> {
+    async fn open(&mut self) -> Result<()> {
         let folder = SqlFolder::read(&self.sql, |_| None)?;
         let hash = folder.hash();
         let program = match self.programs.get(&hash) {
@@ -211,12 +216,14 @@ impl<'p> Case<'p> {
             None => Arc::clone(self.programs.entry(hash).or_insert(Arc::new(Program::plan(folder)?))),
         };
         let options = EngineOptions {
-            checkpoint: self.checkpoint.clone(),
+            checkpoint: Location::Folder(self.checkpoint.clone()),
             new_query_id: "case".to_owned(),
             max_offsets_per_trigger: None,
             starting_offsets: StartingOffsets::Earliest,
             fail_on_data_loss: true,
             retain_batches: 100,
+            sink_mode: SinkMode::Idempotent,
+            faults: Arc::clone(&self.faults),
         };
         let source = Arc::clone(&self.source) as Arc<dyn crate::source::Source>;
         let engine = Engine::open(
@@ -226,7 +233,8 @@ impl<'p> Case<'p> {
             Arc::clone(&self.clock) as _,
             options,
             self.stop.subscribe(),
-        )?;
+        )
+        .await?;
         for table in &engine.program().sources {
             self.source.create(TopicPartition::new(Arc::clone(&table.topic), 0));
         }
@@ -234,12 +242,12 @@ impl<'p> Case<'p> {
         Ok(())
     }
 
-    fn engine(&mut self) -> std::result::Result<&mut Engine, String> {
+    async fn engine(&mut self) -> std::result::Result<&mut Engine, String> {
         if let Some(error) = &self.refused {
             return Err(format!("the SQL was refused: {error}"));
         }
         if self.engine.is_none() {
-            self.open().map_err(|error| format!("the SQL was refused: {error}"))?;
+            self.open().await.map_err(|error| format!("the SQL was refused: {error}"))?;
         }
         self.engine.as_mut().ok_or_else(|| "there is no engine".to_owned())
     }
@@ -256,8 +264,8 @@ impl<'p> Case<'p> {
         Ok(())
     }
 
-    fn message(&mut self, topic: &str, rest: &str) -> std::result::Result<(), String> {
-        let is_known = self.engine()?.program().sources.iter().any(|table| *table.topic == *topic);
+    async fn message(&mut self, topic: &str, rest: &str) -> std::result::Result<(), String> {
+        let is_known = self.engine().await?.program().sources.iter().any(|table| *table.topic == *topic);
         if !is_known {
             return Err(format!("\"{topic}\" is neither an instruction nor the topic of a table"));
         }
@@ -301,13 +309,13 @@ impl<'p> Case<'p> {
             return Err("the engine is dead: restart it first".to_owned());
         }
         let outputs: Vec<String> =
-            self.engine()?.program().outputs.iter().map(|output| output.name.clone()).collect();
+            self.engine().await?.program().outputs.iter().map(|output| output.name.clone()).collect();
         self.seen = outputs.into_iter().map(|name| (name.clone(), self.sink.since(&name, 0).len())).collect();
         let crash = self.crash.take();
         if let Some((point, _)) = crash {
-            self.engine()?.fail_at(point);
+            self.faults.arm(point, 0, Action::Error);
         }
-        let result = self.engine()?.batch(max, None).await;
+        let result = self.engine().await?.batch(max, None).await;
         match (crash, result) {
             (None, Ok(_)) => {}
             (None, Err(error)) => return Err(error.to_string()),
@@ -318,17 +326,17 @@ impl<'p> Case<'p> {
                 if stay {
                     return Ok(());
                 }
-                self.open().map_err(|error| error.to_string())?;
-                let was_pending = self.engine()?.has_pending();
+                self.open().await.map_err(|error| error.to_string())?;
+                let was_pending = self.engine().await?.has_pending();
                 self.finish_pending().await?;
                 if max.is_some() && was_pending {
                     return Ok(());
                 }
-                self.engine()?.batch(max, None).await.map_err(|error| error.to_string())?;
+                self.engine().await?.batch(max, None).await.map_err(|error| error.to_string())?;
             }
         }
         if max.is_none() {
-            self.engine()?.batch(None, None).await.map_err(|error| error.to_string())?;
+            self.engine().await?.batch(None, None).await.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -337,11 +345,11 @@ impl<'p> Case<'p> {
         if self.refused.is_some() {
             return Ok(());
         }
-        self.engine()?.finish_pending().await.map_err(|error| error.to_string())?;
+        self.engine().await?.finish_pending().await.map_err(|error| error.to_string())?;
         Ok(())
     }
 
-    fn expect(&mut self, number: usize, rest: &str) -> std::result::Result<(), String> {
+    async fn expect(&mut self, number: usize, rest: &str) -> std::result::Result<(), String> {
         if rest == "nothing else" {
             self.was_triggered()?;
             self.nothing_else = Some(number);
@@ -350,7 +358,7 @@ impl<'p> Case<'p> {
         let (what, value) = rest.split_once(' ').ok_or("expect what?")?;
         match what {
             "watermark" => {
-                let found = self.engine()?.watermark().map_or_else(|| "none".to_owned(), rfc3339);
+                let found = self.engine().await?.watermark().map_or_else(|| "none".to_owned(), rfc3339);
                 let wanted =
                     parse_timestamp(value).map_or_else(|| value.to_owned(), |nanos| rfc3339(nanos as i64));
                 if found == wanted {
@@ -361,7 +369,7 @@ impl<'p> Case<'p> {
             }
             "state" => {
                 let (table, count) = value.split_once(' ').ok_or("expect state TABLE N")?;
-                let found = self.rows_in_state(table)?;
+                let found = self.rows_in_state(table).await?;
                 if count.trim() == found.to_string() {
                     Ok(())
                 } else {
@@ -369,7 +377,7 @@ impl<'p> Case<'p> {
                 }
             }
             output => {
-                if !self.engine()?.program().outputs.iter().any(|known| known.name == output) {
+                if !self.engine().await?.program().outputs.iter().any(|known| known.name == output) {
                     return Err(format!("the SQL has no output \"{output}\""));
                 }
                 self.was_triggered()?;
@@ -388,8 +396,8 @@ impl<'p> Case<'p> {
         if self.seen.is_empty() { Err("nothing was triggered yet".to_owned()) } else { Ok(()) }
     }
 
-    fn rows_in_state(&mut self, table: &str) -> std::result::Result<usize, String> {
-        let engine = self.engine()?;
+    async fn rows_in_state(&mut self, table: &str) -> std::result::Result<usize, String> {
+        let engine = self.engine().await?;
         let program = engine.program();
         let Some(join) = &program.join else { return Ok(0) };
         let side =
@@ -460,19 +468,6 @@ fn equal(wanted: &Value, found: &Value) -> bool {
         }
         (a, b) => a == b,
     }
-}
-
-fn fail_point(name: &str) -> std::result::Result<FailPoint, String> {
-    Ok(match name {
-        "before-offsets" => FailPoint::BeforeOffsets,
-        "after-offsets" => FailPoint::AfterOffsets,
-        "after-read" => FailPoint::AfterRead,
-        "after-sink" => FailPoint::AfterSink,
-        "after-state" => FailPoint::AfterState,
-        "before-commit" => FailPoint::BeforeCommit,
-        "after-commit" => FailPoint::AfterCommit,
-        other => return Err(format!("there is no crash point \"{other}\"")),
-    })
 }
 
 /// `test`: runs all cases and says which fail.

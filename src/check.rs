@@ -10,7 +10,7 @@ use crate::query::explain::{explain as in_words, notes};
 use crate::query::folder::SqlFolder;
 use crate::query::output::SinkTarget;
 use crate::settings::{kafka_config, mongodb_uri};
-use crate::sink::mongodb::MongoDbSink;
+use crate::sink::mongodb::{MongoDbOptions, MongoDbSink};
 use crate::source::Source;
 use crate::source::kafka::KafkaSource;
 use crate::stdout::say;
@@ -54,7 +54,7 @@ pub async fn check(args: &CheckArgs) -> Result<()> {
         .collect();
     if !databases.is_empty() {
         let uri = mongodb_uri(&args.mongodb)?;
-        say!("{}", MongoDbSink::connect(&uri.0, false).await?.check(&databases).await?);
+        say!("{}", MongoDbSink::connect(&uri.0, MongoDbOptions::default()).await?.check(&databases).await?);
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::Location;
+
 /// Micro-batch stream processor: two Kafka topics, a SQL join with a watermark, exactly-once
 /// documents in MongoDB.
 #[derive(Debug, Parser)]
@@ -34,6 +36,57 @@ pub enum Command {
     Test(TestArgs),
     /// Compare what a run stored with the producer's ledger, record for record.
     Reconcile(ReconcileArgs),
+    /// Look into a checkpoint, verify it, or go back to an earlier batch.
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
+    /// Query the rows that wait in a checkpoint.
+    State(StateArgs),
+}
+
+/// What to do with a checkpoint.
+#[derive(Debug, Subcommand)]
+pub enum CheckpointCommand {
+    /// Show its batches: records, offsets, watermark, state, SQL.
+    Show {
+        /// The checkpoint: a folder, or s3://bucket/prefix.
+        #[arg(value_name = "DIR|URL")]
+        checkpoint: Location,
+        /// How many batches, from the last one back.
+        #[arg(short = 'n', long, default_value_t = 10)]
+        last: usize,
+    },
+    /// Read everything and check every checksum and the chain of batches; exit code 3 if something is wrong.
+    Verify {
+        /// The checkpoint: a folder, or s3://bucket/prefix.
+        #[arg(value_name = "DIR|URL")]
+        checkpoint: Location,
+    },
+    /// Go back to a batch: later ones run again as they were planned. Shows what it would do; --yes does it.
+    Rollback {
+        /// The checkpoint: a folder, or s3://bucket/prefix.
+        #[arg(value_name = "DIR|URL")]
+        checkpoint: Location,
+        /// The batch that will be the last one with an outcome.
+        #[arg(long, value_name = "N")]
+        to: u64,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Flags of `state`.
+#[derive(Args, Clone, Debug)]
+pub struct StateArgs {
+    /// The checkpoint: a folder, or s3://bucket/prefix.
+    #[arg(value_name = "DIR|URL")]
+    pub checkpoint: Location,
+    /// A SELECT over <source>_state, such as orders_state.
+    #[arg(long)]
+    pub sql: String,
+    /// The state as that batch left it; by default the last one.
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u64>,
 }
 
 /// How to reach Kafka.
@@ -73,9 +126,9 @@ pub struct RunArgs {
     /// The folder of the SQL program.
     #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
     pub sql: PathBuf,
-    /// The folder of offsets, state and commits; by default checkpoints/ and the name of the join view.
-    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT")]
-    pub checkpoint: Option<PathBuf>,
+    /// Offsets, state and commits: a folder, or s3://bucket/prefix; by default checkpoints/ and the name of the join view.
+    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT", value_name = "DIR|URL")]
+    pub checkpoint: Option<Location>,
     /// When a batch starts: an interval such as 5s (0s: at once), available-now, or once.
     #[arg(long, env = "ECOMM_BATCH_TRIGGER", default_value = "0s")]
     pub trigger: String,
@@ -97,6 +150,9 @@ pub struct RunArgs {
     /// Take collections over from another checkpoint's query.
     #[arg(long, env = "ECOMM_BATCH_TAKE_OVER")]
     pub take_over: bool,
+    /// Store each batch's documents in one transaction where it fits, so that readers never see a part; needs a replica set.
+    #[arg(long, env = "ECOMM_BATCH_MONGODB_ATOMIC")]
+    pub mongodb_atomic: bool,
     /// Append each batch's progress to a file, as JSON lines with Spark's field names.
     #[arg(long, env = "ECOMM_BATCH_PROGRESS", value_name = "FILE")]
     pub progress: Option<PathBuf>,
@@ -291,8 +347,8 @@ pub struct ReconcileArgs {
     #[arg(long)]
     pub ledger: PathBuf,
     /// The checkpoint, for the rows that still wait.
-    #[arg(long)]
-    pub checkpoint: PathBuf,
+    #[arg(long, value_name = "DIR|URL")]
+    pub checkpoint: Location,
     /// The files of `run --outputs`; without it MongoDB is read.
     #[arg(long, value_name = "DIR")]
     pub outputs: Option<PathBuf>,

@@ -3,13 +3,14 @@
 //! Outputs over the view go first, then those over the dead letters: a row that a sink can't store
 //! becomes a letter of the same batch, and its neighbours are stored.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use tokio::sync::watch;
 
 use crate::admission::{Letter, letters_batch};
-use crate::batch::BatchPlan;
+use crate::batch::{BatchPlan, SinkMode};
 use crate::checkpoint::record::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Program;
@@ -17,8 +18,11 @@ use crate::query::join_view::Side;
 use crate::query::output::{Output, Reads, Selected, SinkTarget};
 use crate::query::view::number_rows;
 use crate::retry::retry;
-use crate::sink::{DocumentIds, OutputRows, Refusal, RefusalReason, SharedSink, json};
+use crate::sink::{Atomic, DocumentIds, OutputRows, Refusal, RefusalReason, Refused, SharedSink, json};
 use crate::state::RowMeta;
+
+/// Rows that a transaction leaves out, one try each, before the batch goes one by one.
+const MAX_REFUSED_OF_TRANSACTION: usize = 20;
 
 /// Everything that the outputs of one batch depend on.
 pub(crate) struct Delivery<'a> {
@@ -33,10 +37,111 @@ pub(crate) struct Delivery<'a> {
     pub(crate) origins: &'a [[Option<RowMeta>; 2]],
 }
 
+/// The rows of one output.
+struct Selection<'a> {
+    output: &'a Output,
+    /// For each row the number of the row that it was made from.
+    at: UInt32Array,
+    rows: OutputRows,
+}
+
 impl Delivery<'_> {
-    /// Stores all outputs, between two looks at the fence; what a sink refuses joins `letters`.
+    /// Stores all outputs as the plan says; what a sink refuses joins `letters`.
     pub(crate) async fn deliver(&self, letters: &mut Vec<Letter>, counts: &mut Counts) -> Result<()> {
-        self.fence(false).await?;
+        let selections = self.select_rows(letters, counts).await?;
+        if self.plan.sink == SinkMode::Atomic && self.deliver_whole(&selections, letters, counts).await? {
+            return Ok(());
+        }
+        self.deliver_each(&selections, letters, counts).await
+    }
+
+    /// One output after the other, between two looks at the fence.
+    async fn deliver_each(
+        &self,
+        selections: &[Selection<'_>],
+        letters: &mut Vec<Letter>,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let outputs = &self.program.outputs;
+        retry("the sink", self.stop, async || self.sink.fence(outputs).await).await?;
+        for selection in selections {
+            for refusal in self.write(selection).await? {
+                letters.push(self.refused(selection, refusal, counts)?);
+            }
+        }
+        for selection in self.select_letters(letters).await? {
+            if let Some(refusal) = self.write(&selection).await?.into_iter().next() {
+                return Err(refused_letter(selection.output, refusal));
+            }
+        }
+        let refused = Refused { refused: counts.refused, conflict: counts.conflict };
+        retry("the sink", self.stop, async || self.sink.record(outputs, self.plan.id, refused).await).await
+    }
+
+    /// All outputs at once; `false` if the batch has to go one by one, with nothing stored yet.
+    ///
+    /// A row that is refused becomes a letter, and the rest is tried again.
+    async fn deliver_whole(
+        &self,
+        selections: &[Selection<'_>],
+        letters: &mut Vec<Letter>,
+        counts: &mut Counts,
+    ) -> Result<bool> {
+        let before = (letters.len(), *counts);
+        let mut left_out: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); selections.len()];
+        let reason = loop {
+            let mut kept_rows = Vec::new();
+            let mut parts: Vec<(&Output, OutputRows)> = Vec::new();
+            for (selection, left_out) in selections.iter().zip(&left_out) {
+                let kept: Vec<usize> =
+                    (0..selection.rows.rows.num_rows()).filter(|row| !left_out.contains(row)).collect();
+                parts.push((selection.output, selection.rows.take(&kept)?));
+                kept_rows.push(kept);
+            }
+            let of_letters = self.select_letters(letters).await?;
+            parts.extend(of_letters.into_iter().map(|selection| (selection.output, selection.rows)));
+            let refused = Refused { refused: counts.refused, conflict: counts.conflict };
+            let attempt = async || self.sink.write_atomically(self.plan.id, &parts, refused).await;
+            match retry("the sink", self.stop, attempt).await? {
+                Atomic::Stored => return Ok(true),
+                Atomic::StoredBefore(refused) => {
+                    counts.refused = refused.refused;
+                    counts.conflict = refused.conflict;
+                    return Ok(true);
+                }
+                Atomic::DoesNotFit(reason) => break reason,
+                Atomic::Refused(index, refusals) => {
+                    let Some(selection) = selections.get(index) else {
+                        let first = refusals
+                            .into_iter()
+                            .next()
+                            .ok_or_else(|| Error::internal("a transaction was refused without a reason"))?;
+                        return Err(refused_letter(parts[index].0, first));
+                    };
+                    for refusal in refusals {
+                        let row = kept_rows[index][refusal.row];
+                        left_out[index].insert(row);
+                        letters.push(self.refused(selection, Refusal { row, ..refusal }, counts)?);
+                    }
+                    if left_out.iter().map(BTreeSet::len).sum::<usize>() > MAX_REFUSED_OF_TRANSACTION {
+                        break format!("more than {MAX_REFUSED_OF_TRANSACTION} rows were refused");
+                    }
+                }
+            }
+        };
+        tracing::warn!("batch {} is not stored in one transaction: {reason}", self.plan.id);
+        letters.truncate(before.0);
+        *counts = before.1;
+        Ok(false)
+    }
+
+    /// The rows of each output over the view; a row that can't be computed is a letter.
+    async fn select_rows(
+        &self,
+        letters: &mut Vec<Letter>,
+        counts: &mut Counts,
+    ) -> Result<Vec<Selection<'_>>> {
+        let mut selections = Vec::new();
         for output in self.outputs(Reads::View) {
             let selected = output.select(self.rows, self.plan.time_ms).await?;
             for (row, error) in &selected.failed {
@@ -44,13 +149,19 @@ impl Delivery<'_> {
                 let refusal = Refusal { row: *row as usize, reason: RefusalReason::Refused, error };
                 letters.push(self.letter(output, *row, None, refusal, counts));
             }
-            let rows = OutputRows { ids: self.ids_of_rows(output, &selected.at), rows: selected.rows };
-            for refusal in self.write(output, &rows).await? {
-                let row = selected.at.value(refusal.row);
-                let document = json::object(&rows, refusal.row)?;
-                letters.push(self.letter(output, row, Some(document), refusal, counts));
-            }
+            let ids = self.ids_of_rows(output, &selected.at);
+            selections.push(Selection {
+                output,
+                at: selected.at,
+                rows: OutputRows { ids, rows: selected.rows },
+            });
         }
+        Ok(selections)
+    }
+
+    /// The rows of each output over the dead letters.
+    async fn select_letters(&self, letters: &[Letter]) -> Result<Vec<Selection<'_>>> {
+        let mut selections = Vec::new();
         for output in self.outputs(Reads::DeadLetters) {
             let Selected { rows, at, failed } =
                 output.select(&number_rows(&letters_batch(letters)?)?, self.plan.time_ms).await?;
@@ -60,34 +171,28 @@ impl Delivery<'_> {
                 ));
             }
             let ids = derived_or_declared(output, self.query_id, &at, |row| letters[row as usize].id());
-            if let Some(refusal) = self.write(output, &OutputRows { rows, ids }).await?.into_iter().next() {
-                return Err(Error::new(
-                    ErrorKind::Sink,
-                    format!("output \"{}\" refused a dead letter", output.name),
-                )
-                .because(refusal.error)
-                .advise(
-                    "mend the collection (validator, size limit) and start again: the batch runs again",
-                ));
-            }
+            selections.push(Selection { output, at, rows: OutputRows { rows, ids } });
         }
-        self.fence(true).await
+        Ok(selections)
     }
 
     fn outputs(&self, reads: Reads) -> impl Iterator<Item = &Output> {
         self.program.outputs.iter().filter(move |output| output.reads == reads)
     }
 
-    async fn fence(&self, done: bool) -> Result<()> {
-        let check = async || self.sink.fence(&self.program.outputs, self.plan.id, done).await;
-        retry("the sink", self.stop, check).await
-    }
-
-    async fn write(&self, output: &Output, rows: &OutputRows) -> Result<Vec<Refusal>> {
-        if rows.rows.num_rows() == 0 {
+    async fn write(&self, selection: &Selection<'_>) -> Result<Vec<Refusal>> {
+        if selection.rows.rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        retry("the sink", self.stop, async || self.sink.write(output, self.plan.id, rows).await).await
+        let write = async || self.sink.write(selection.output, self.plan.id, &selection.rows).await;
+        retry("the sink", self.stop, write).await
+    }
+
+    /// The letter of a row that the sink did not store.
+    fn refused(&self, selection: &Selection<'_>, refusal: Refusal, counts: &mut Counts) -> Result<Letter> {
+        let row = selection.at.value(refusal.row);
+        let document = json::object(&selection.rows, refusal.row)?;
+        Ok(self.letter(selection.output, row, Some(document), refusal, counts))
     }
 
     fn topic(&self, side: Side) -> Arc<str> {
@@ -138,6 +243,12 @@ impl Delivery<'_> {
             output: Some(output.name.clone()),
         }
     }
+}
+
+fn refused_letter(output: &Output, refusal: Refusal) -> Error {
+    Error::new(ErrorKind::Sink, format!("output \"{}\" refused a dead letter", output.name))
+        .because(refusal.error)
+        .advise("mend the collection (validator, size limit) and start again: the batch runs again")
 }
 
 /// The declared id of an output, or for each row one that a replay makes again.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rdkafka::mocking::MockCluster;
 use tokio::sync::watch;
 
+use crate::checkpoint::Location;
 use crate::cli::{DemoArgs, Shares};
 use crate::error::{Error, Result};
 use crate::producer::{self, ProduceSettings};
@@ -40,7 +41,7 @@ const SHARES: Shares = Shares {
 pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     let folder = demo_folder(args.folder.as_deref())?;
     let (outputs, checkpoint, ledger_file) =
-        (folder.join("outputs"), folder.join("checkpoint"), folder.join("ledger.jsonl"));
+        (folder.join("outputs"), Location::Folder(folder.join("checkpoint")), folder.join("ledger.jsonl"));
     let cluster = MockCluster::new(1).map_err(broker_failed)?;
     for topic in ["orders", "payments"] {
         cluster.create_topic(topic, 3, 1).map_err(broker_failed)?;
@@ -57,6 +58,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         mongodb: MongoDbUri(String::new()),
         sql: args.sql.clone(),
         checkpoint: Some(checkpoint.clone()),
+        mongodb_atomic: false,
         trigger: Trigger::ProcessingTime(Duration::from_secs(1)),
         max_offsets_per_trigger: None,
         starting_offsets: StartingOffsets::Earliest,
@@ -105,7 +107,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     let ledger = ledger?;
     ledger.write(&ledger_file)?;
     let mut found = documents_of_files(&outputs)?;
-    found.extend(waiting(&checkpoint)?);
+    found.extend(waiting(&checkpoint).await?);
     let report = compare(&ledger, found);
     say!("\nWhat was sent:\n{}\n\nWhat came out, compared record by record:\n{report}\n", ledger.summary());
     let verdict = if report.is_clean() {

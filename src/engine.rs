@@ -10,33 +10,31 @@
 //! Whatever happens between 1 and 5, a restart runs the same batch again, with the same ranges,
 //! watermark, time and SQL; sinks store what is there already once.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::admission::{Admitted, DecodedRange, Letter, admit};
-use crate::batch::{BatchId, BatchPlan, BoundedRun};
+use crate::batch::{BatchId, BatchPlan, BoundedRun, SinkMode};
 use crate::checkpoint::record::{CommitRecord, Counts, LastRecord, Metadata, PartitionRecord, StateFile};
-use crate::checkpoint::{Checkpoint, Recovered};
+use crate::checkpoint::{Checkpoint, Location, Recovered};
 use crate::clock::{Clock, Nanos};
 use crate::decode::Decoder;
 use crate::delivery::Delivery;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::faults::{FailPoint, Faults};
 use crate::joining::join;
 use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
 use crate::progress::BatchProgress;
 use crate::query::Program;
 use crate::query::fingerprint::Fingerprint;
-use crate::query::folder::hex;
 use crate::query::join_view::Side;
-use crate::ranges::{StartingOffsets, choose_ranges, positions};
+use crate::ranges::{StartingOffsets, choose_ranges, data_loss, positions};
 use crate::retry::retry;
 use crate::sink::SharedSink;
-use crate::source::{Extent, Source};
+use crate::source::{Extent, Records, Source};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
 use crate::trigger::Trigger;
 use crate::verdict::{Judged, judge_pairs, judge_rows};
@@ -45,11 +43,14 @@ use crate::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, Waterma
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;
 
+/// After every so many batches what is no longer retained is removed.
+const CLEAN_EVERY: u64 = 10;
+
 /// What an engine is told beside its program.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// The checkpoint's folder.
-    pub checkpoint: PathBuf,
+    /// The checkpoint.
+    pub checkpoint: Location,
     /// The query's id, should the checkpoint be new.
     pub new_query_id: String,
     /// How many offsets a batch may span.
@@ -60,24 +61,17 @@ pub struct EngineOptions {
     pub fail_on_data_loss: bool,
     /// How many batches the checkpoint keeps.
     pub retain_batches: u64,
-}
-
-/// A step of a batch at which a test lets the engine die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each name says after or before which step")]
-pub enum FailPoint {
-    BeforeOffsets,
-    AfterOffsets,
-    AfterRead,
-    AfterSink,
-    AfterState,
-    BeforeCommit,
-    AfterCommit,
+    /// How new batches are stored.
+    pub sink_mode: SinkMode,
+    /// Where it may be made to fail.
+    pub faults: Arc<Faults>,
 }
 
 /// Runs a program's batches.
 pub struct Engine {
+    /// The program of the next batch: the given one, or the one that a pending batch was planned with.
     program: Arc<Program>,
+    given: Arc<Program>,
     source: Arc<dyn Source>,
     sink: SharedSink,
     clock: Arc<dyn Clock>,
@@ -86,10 +80,13 @@ pub struct Engine {
     stop: watch::Receiver<bool>,
     query_id: String,
     committed: Committed,
-    pending: Option<BatchPlan>,
-    /// The program to go on with once the pending batch is done.
-    next_program: Option<Arc<Program>>,
-    fail_at: Option<FailPoint>,
+    pending: VecDeque<BatchPlan>,
+    /// The hash of the program whose outputs are claimed.
+    claimed: Option<String>,
+    /// Whether the source was found to be the one that was read before.
+    knows_source: bool,
+    /// Whether rubbish of earlier engines was removed.
+    is_clean: bool,
 }
 
 /// Everything that the last commit left behind, in memory.
@@ -101,6 +98,7 @@ struct Committed {
     watermark: Option<Nanos>,
     sides: [SideState; 2],
     files: [Vec<StateFile>; 2],
+    retained_from: BatchId,
     total: Counts,
     /// The bounded run that a restart has to finish first.
     run: Option<BoundedRun>,
@@ -115,7 +113,7 @@ impl Engine {
     /// * [`Fenced`](crate::error::ErrorKind::Fenced): another engine holds the checkpoint.
     /// * [`Checkpoint`](crate::error::ErrorKind::Checkpoint): it is broken, or was written by a program whose
     ///   state this one can't read.
-    pub fn open(
+    pub async fn open(
         program: Arc<Program>,
         source: Arc<dyn Source>,
         sink: SharedSink,
@@ -123,28 +121,33 @@ impl Engine {
         options: EngineOptions,
         stop: watch::Receiver<bool>,
     ) -> Result<Self> {
-        let mut checkpoint = Checkpoint::lock(&options.checkpoint)?;
-        let recovered = checkpoint.recover()?;
-        let (mut program, mut next_program, mut pending) = (program, None, None);
-        if let Some(Recovered { last_plan: Some(plan), pending: left, .. }) = &recovered {
-            let is_same = plan.program == program.hash;
-            let stored = checkpoint.program(&plan.program)?;
-            let before = if is_same { Arc::clone(&program) } else { Arc::new(Program::plan(stored)?) };
+        let faults = Arc::clone(&options.faults);
+        let mut checkpoint = Checkpoint::open(&options.checkpoint, faults)?;
+        let mut recovered = checkpoint.recover().await?;
+        if let Some(last) = recovered.as_ref().and_then(|recovered| recovered.last_plan.as_ref()) {
+            let before = planned_with(&checkpoint, &last.program, &program).await?;
             Fingerprint::of(&before).allows(&Fingerprint::of(&program)).map_err(|change| {
                 Error::checkpoint(format!("the SQL does not fit the checkpoint: {change}"))
-                    .with("checkpoint", options.checkpoint.display())
+                    .with("checkpoint", &options.checkpoint)
                     .advise("undo the change, or start a new checkpoint with --checkpoint; rules, outputs and watermark.delay may change")
             })?;
-            if left.is_some() {
-                next_program = Some(std::mem::replace(&mut program, before));
-                pending = left.clone();
-            }
         }
-        let committed = Committed::load(&checkpoint, &program, recovered.as_ref())?;
+        // What is refused so far leaves an engine at work alone; from here on it is replaced.
+        checkpoint.claim().await?;
+        if !checkpoint.is_still(recovered.as_ref()).await? {
+            recovered = checkpoint.recover().await?;
+        }
+        let pending = recovered.as_ref().map(|recovered| recovered.pending.clone()).unwrap_or_default();
+        let first = match pending.first() {
+            Some(plan) => planned_with(&checkpoint, &plan.program, &program).await?,
+            None => Arc::clone(&program),
+        };
+        let committed = Committed::load(&checkpoint, &first, recovered.as_ref()).await?;
         let query_id =
             recovered.map_or_else(|| options.new_query_id.clone(), |recovered| recovered.metadata.query_id);
         Ok(Self {
-            program,
+            program: first,
+            given: program,
             source,
             sink,
             clock,
@@ -153,15 +156,11 @@ impl Engine {
             stop,
             query_id,
             committed,
-            pending,
-            next_program,
-            fail_at: None,
+            pending: pending.into(),
+            claimed: None,
+            knows_source: false,
+            is_clean: false,
         })
-    }
-
-    /// Lets the next batch die at `point`.
-    pub fn fail_at(&mut self, point: FailPoint) {
-        self.fail_at = Some(point);
     }
 
     /// The program of the next batch.
@@ -181,22 +180,21 @@ impl Engine {
 
     /// Whether a batch was planned and has no outcome.
     pub fn has_pending(&self) -> bool {
-        self.pending.is_some()
+        !self.pending.is_empty()
     }
 
     /// Runs batches as `trigger` says, until it is done or a stop is asked for.
     pub async fn run(&mut self, trigger: Trigger, mut observe: impl FnMut(&BatchProgress)) -> Result<()> {
         self.begin().await?;
-        self.open_outputs().await?;
-        let outputs_change = self.next_program.is_some();
-        if let Some(progress) = self.finish_pending().await? {
+        self.claim_outputs().await?;
+        let was_pending = self.has_pending();
+        while !self.is_stopping()
+            && let Some(progress) = self.finish_pending().await?
+        {
             observe(&progress);
-            if trigger == Trigger::Once {
-                return Ok(());
-            }
         }
-        if outputs_change {
-            self.open_outputs().await?;
+        if was_pending && trigger == Trigger::Once {
+            return Ok(());
         }
         while !self.is_stopping()
             && let Some(progress) = self.next_of_run().await?
@@ -241,10 +239,11 @@ impl Engine {
     }
 
     /// Writes down who the query is and where it starts; once, before anything else is written or
-    /// claimed, so that every later start is the same query.
+    /// claimed, so that every later start is the same query. A later start makes sure that the source is
+    /// still the same.
     async fn begin(&mut self) -> Result<()> {
         if self.committed.started_ms.is_some() {
-            return Ok(());
+            return self.know_source().await;
         }
         let extents = self.extents().await?;
         let starts = self.positions(&extents)?;
@@ -253,16 +252,58 @@ impl Engine {
             starting_offsets: by_topic(&starts),
             started_ms: self.clock.now_ms(),
         };
-        self.checkpoint.begin(&metadata)?;
+        self.checkpoint.begin(&metadata).await?;
         self.committed.started_ms = Some(metadata.started_ms);
         self.committed.partitions = partitions_from(&metadata.starting_offsets);
+        self.knows_source = true;
         Ok(())
     }
 
-    /// Claims the outputs for this query, before the first batch.
-    pub async fn open_outputs(&self) -> Result<()> {
-        let open = async || self.sink.open(&self.program.outputs, &self.query_id).await;
-        retry("the sink", &self.stop, open).await
+    /// Reads the last record of each partition again: a topic that was made again has another one there.
+    async fn know_source(&mut self) -> Result<()> {
+        if self.knows_source {
+            return Ok(());
+        }
+        let extents = self.extents().await?;
+        let mut lasts: PerPartition<OffsetRange> = PerPartition::new();
+        for (tp, extent) in &extents {
+            let last = self.committed.partitions.get(tp).and_then(|record| record.last_record.as_ref());
+            // Aged out since, or cut: positions are compared when a batch is planned.
+            if let Some(last) = last.filter(|last| (extent.earliest..extent.latest).contains(&last.offset)) {
+                let range = OffsetRange { start: last.offset, end: last.offset + 1, latest: extent.latest };
+                lasts.insert(tp.clone(), range);
+            }
+        }
+        let found = if lasts.is_empty() { Vec::new() } else { self.fetch(&lasts).await? };
+        for records in found.iter().filter(|records| !records.is_empty()) {
+            let last = self.committed.partitions[&records.tp].last_record.as_ref();
+            let found = LastRecord::of(records.get(0));
+            if last != Some(&found) {
+                let problem =
+                    format!("the topic was made again: offset {} holds another record now", found.offset);
+                if self.options.fail_on_data_loss {
+                    return Err(data_loss(&records.tp, problem));
+                }
+                tracing::warn!("{}: {problem}; what was left off is gone", records.tp);
+            }
+        }
+        self.knows_source = true;
+        Ok(())
+    }
+
+    /// Claims the outputs of the program for this query, once, before its first batch.
+    async fn claim_outputs(&mut self) -> Result<()> {
+        if self.claimed.as_ref() == Some(&self.program.hash) {
+            return Ok(());
+        }
+        let last_planned = match self.pending.back() {
+            Some(plan) => Some(plan.id),
+            None => self.committed.next.0.checked_sub(1).map(BatchId),
+        };
+        let claim = async || self.sink.open(&self.program.outputs, &self.query_id, last_planned).await;
+        retry("the sink", &self.stop, claim).await?;
+        self.claimed = Some(self.program.hash.clone());
+        Ok(())
     }
 
     fn is_stopping(&self) -> bool {
@@ -295,23 +336,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs the batch that was planned and has no outcome, as it was planned.
+    /// Runs the first batch that was planned and has no outcome, as it was planned; `None` if there is none.
     pub async fn finish_pending(&mut self) -> Result<Option<BatchProgress>> {
-        let Some(plan) = self.pending.take() else { return Ok(None) };
-        tracing::info!(
-            "batch {} was planned before the restart: running it again as it was planned",
-            plan.id
-        );
+        let Some(plan) = self.pending.front().cloned() else { return Ok(None) };
+        self.begin().await?;
+        let program = planned_with(&self.checkpoint, &plan.program, &self.given).await?;
+        self.go_on_with(program).await?;
+        tracing::info!("batch {} was planned before: running it again as it was planned", plan.id);
         let progress = self.execute(&plan, 0).await?;
-        self.change_program()?;
+        self.pending.pop_front();
+        if self.pending.is_empty() {
+            // From the next batch on the SQL of this start holds.
+            self.go_on_with(Arc::clone(&self.given)).await?;
+        }
         Ok(Some(progress))
     }
 
-    /// From the next batch on the SQL of this start holds; state keeps its rows.
-    fn change_program(&mut self) -> Result<()> {
-        if let Some(program) = self.next_program.take() {
-            let recovered = self.checkpoint.recover()?;
-            self.committed = Committed::load(&self.checkpoint, &program, recovered.as_ref())?;
+    /// The next batch has another program; state keeps its rows.
+    async fn go_on_with(&mut self, program: Arc<Program>) -> Result<()> {
+        if self.program.hash != program.hash {
+            let recovered = self.checkpoint.recover().await?;
+            self.committed = Committed::load(&self.checkpoint, &program, recovered.as_ref()).await?;
             self.program = program;
         }
         Ok(())
@@ -326,9 +371,9 @@ impl Engine {
         let started = Instant::now();
         self.begin().await?;
         let Some(plan) = self.plan(max_offsets, run).await? else { return Ok(None) };
-        self.fail(FailPoint::BeforeOffsets)?;
-        self.checkpoint.append_plan(&plan, &self.program.folder)?;
-        self.fail(FailPoint::AfterOffsets)?;
+        self.pass(FailPoint::BeforeOffsets)?;
+        self.checkpoint.append_plan(&plan, &self.program.folder).await?;
+        self.pass(FailPoint::AfterOffsets)?;
         let planned_ms = started.elapsed().as_millis() as u64;
         Ok(Some(self.execute(&plan, planned_ms).await?))
     }
@@ -349,6 +394,7 @@ impl Engine {
             watermark: self.committed.watermark,
             time_ms: self.clock.now_ms(),
             program: self.program.hash.clone(),
+            sink: self.options.sink_mode,
             run,
         };
         if plan.num_offsets() > 0 {
@@ -360,8 +406,28 @@ impl Engine {
         Ok(moves.then_some(plan))
     }
 
+    /// What each partition holds now; topics that were read before must still be there.
     async fn extents(&self) -> Result<PerPartition<Extent>> {
-        retry("the broker", &self.stop, async || self.source.extents().await).await
+        let extents = retry("the broker", &self.stop, async || self.source.extents().await).await?;
+        for table in &self.program.sources {
+            let of_topic = |tp: &TopicPartition| tp.topic == table.topic;
+            if extents.keys().any(of_topic) {
+                continue;
+            }
+            let Some(tp) = self.committed.partitions.keys().find(|tp| of_topic(tp)) else {
+                return Err(Error::config(format!("the topic \"{}\" does not exist", table.topic))
+                    .advise("create it with `ecomm-batch topics create`, or correct --brokers"));
+            };
+            if self.options.fail_on_data_loss {
+                return Err(data_loss(tp, format!("the topic \"{}\" was deleted", table.topic)));
+            }
+            tracing::warn!("the topic \"{}\" was deleted; nothing is read of it", table.topic);
+        }
+        Ok(extents)
+    }
+
+    async fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>> {
+        retry("the broker", &self.stop, async || self.source.fetch(ranges).await).await
     }
 
     /// Where each partition is read from next; the broker must still have it.
@@ -392,12 +458,14 @@ impl Engine {
 
     /// Steps 2 to 6 of a planned batch.
     async fn execute(&mut self, plan: &BatchPlan, planned_ms: u64) -> Result<BatchProgress> {
+        self.claim_outputs().await?;
         let mut steps = Steps::new(planned_ms);
         let ranges = self.read(plan).await?;
-        self.fail(FailPoint::AfterRead)?;
+        self.pass(FailPoint::AfterRead)?;
         steps.done("getBatch");
 
-        let mut outcome = self.compute(plan, &ranges).await?;
+        let mut outcome = self.compute(plan, &ranges.decoded).await?;
+        outcome.counts.lost = ranges.lost + self.skipped(plan);
         steps.done("addBatch");
 
         let delivery = Delivery {
@@ -410,15 +478,15 @@ impl Engine {
             origins: &outcome.origins,
         };
         delivery.deliver(&mut outcome.letters, &mut outcome.counts).await?;
-        self.fail(FailPoint::AfterSink)?;
+        self.pass(FailPoint::AfterSink)?;
         steps.done("writeSink");
 
-        self.apply_state(plan, &outcome)?;
-        self.fail(FailPoint::AfterState)?;
-        self.fail(FailPoint::BeforeCommit)?;
+        self.apply_state(plan, &outcome).await?;
+        self.pass(FailPoint::AfterState)?;
+        self.pass(FailPoint::BeforeCommit)?;
         let held_by = outcome.held_by.clone();
-        let commit = self.commit(plan, &ranges, outcome)?;
-        self.fail(FailPoint::AfterCommit)?;
+        let commit = self.commit(plan, &ranges.decoded, outcome).await?;
+        self.pass(FailPoint::AfterCommit)?;
         steps.done("walCommit");
 
         let positions =
@@ -429,18 +497,36 @@ impl Engine {
         Ok(progress)
     }
 
+    /// Offsets between where the last batch ended and where this one begins: the broker had lost them.
+    fn skipped(&self, plan: &BatchPlan) -> u64 {
+        let skipped = |(tp, range): (&TopicPartition, &OffsetRange)| {
+            let record = self.committed.partitions.get(tp)?;
+            u64::try_from(range.start - record.next_offset).ok()
+        };
+        plan.ranges.iter().filter_map(skipped).sum()
+    }
+
     /// Step 2: the records of all ranges; partitions are decoded side by side.
-    async fn read(&self, plan: &BatchPlan) -> Result<Vec<DecodedRange>> {
-        let ranges: PerPartition<OffsetRange> = plan
-            .ranges
-            .iter()
-            .filter(|(_, range)| !range.is_empty())
-            .map(|(tp, range)| (tp.clone(), *range))
-            .collect();
-        if ranges.is_empty() {
-            return Ok(Vec::new());
-        }
-        let fetched = retry("the broker", &self.stop, async || self.source.fetch(&ranges).await).await?;
+    async fn read(&self, plan: &BatchPlan) -> Result<Read> {
+        let mut ranges = plan.ranges.clone();
+        ranges.retain(|_, range| !range.is_empty());
+        let mut lost = 0;
+        let fetched = loop {
+            if ranges.is_empty() {
+                return Ok(Read { decoded: Vec::new(), lost });
+            }
+            match self.fetch(&ranges).await {
+                Err(error) if error.kind() == ErrorKind::DataLoss && !self.options.fail_on_data_loss => {
+                    let gone = clip(&mut ranges, &self.extents().await?);
+                    if gone == 0 {
+                        return Err(error);
+                    }
+                    tracing::warn!("{error}; {gone} offsets of batch {} are skipped", plan.id);
+                    lost += gone;
+                }
+                other => break other?,
+            }
+        };
         let mut tasks = Vec::new();
         for records in fetched {
             let table = self.program.sources.iter().find(|table| *table.topic == *records.tp.topic);
@@ -456,7 +542,7 @@ impl Engine {
         let flatten = |result: std::result::Result<Result<DecodedRange>, tokio::task::JoinError>| {
             result.map_err(|source| Error::internal("decoding panicked").because(source))?
         };
-        results.into_iter().map(flatten).collect()
+        Ok(Read { decoded: results.into_iter().map(flatten).collect::<Result<_>>()?, lost })
     }
 
     /// Step 3: everything that follows from the plan, the records and the state; changes nothing.
@@ -509,7 +595,7 @@ impl Engine {
     }
 
     /// Step 4, second half: the state in memory moves on, and its files are written.
-    fn apply_state(&mut self, plan: &BatchPlan, outcome: &Outcome) -> Result<()> {
+    async fn apply_state(&mut self, plan: &BatchPlan, outcome: &Outcome) -> Result<()> {
         for (side, changes) in Side::BOTH.into_iter().zip(&outcome.changes) {
             let files = &mut self.committed.files[side.index()];
             let state = &mut self.committed.sides[side.index()];
@@ -522,16 +608,16 @@ impl Engine {
             let Some(delta) = delta else { continue };
             if is_snapshot_due(files) {
                 let snapshot = file::snapshot(state, outcome.watermark)?;
-                *files = vec![self.checkpoint.write_state(side, plan.id, "snapshot", &snapshot)?];
+                *files = vec![self.checkpoint.write_state(side, plan.id, "snapshot", &snapshot).await?];
             } else {
-                files.push(self.checkpoint.write_state(side, plan.id, "delta", &delta)?);
+                files.push(self.checkpoint.write_state(side, plan.id, "delta", &delta).await?);
             }
         }
         Ok(())
     }
 
     /// Step 5: the outcome becomes durable, and with it the batch is done.
-    fn commit(
+    async fn commit(
         &mut self,
         plan: &BatchPlan,
         ranges: &[DecodedRange],
@@ -547,32 +633,36 @@ impl Engine {
             record.clock = outcome.clocks.get(tp).copied().unwrap_or_default();
         }
         for range in ranges.iter().filter(|range| !range.records.is_empty()) {
-            let last = range.records.get(range.records.len() - 1);
-            let mut hasher = Sha256::new();
-            for part in [last.key(), last.value()] {
-                hasher.update((part.map_or(-1, |part| part.len() as i64)).to_le_bytes());
-                hasher.update(part.unwrap_or_default());
-            }
-            let sha256 = hex(&hasher.finalize());
-            partitions.entry(range.records.tp.clone()).or_default().last_record =
-                Some(LastRecord { offset: last.offset(), timestamp_ms: last.timestamp_ms(), sha256 });
+            let last = LastRecord::of(range.records.get(range.records.len() - 1));
+            partitions.entry(range.records.tp.clone()).or_default().last_record = Some(last);
         }
+        // While batches run again after a rollback, everything stays.
+        let is_cleaning = plan.id.0 % CLEAN_EVERY == CLEAN_EVERY - 1 && self.pending.len() <= 1;
+        let oldest = BatchId(plan.id.0.saturating_sub(self.options.retain_batches));
+        let retained_from = match is_cleaning {
+            true => self.committed.retained_from.max(oldest),
+            false => self.committed.retained_from,
+        };
         let commit = CommitRecord {
             batch_id: plan.id,
             watermark: outcome.watermark,
             partitions: by_topic(&partitions),
             state: self.committed.files.to_vec(),
+            rows: self.committed.sides.iter().map(|side| side.len() as u64).collect(),
+            retained_from: Some(retained_from),
             counts: outcome.counts,
             total,
         };
-        self.checkpoint.append_commit(&commit)?;
+        self.checkpoint.append_commit(&commit).await?;
         self.committed.next = plan.id.next();
         self.committed.partitions = partitions;
         self.committed.watermark = outcome.watermark;
+        self.committed.retained_from = retained_from;
         self.committed.total = total;
         self.committed.run = plan.unfinished_run();
-        if plan.id.0 % 10 == 9 {
-            self.checkpoint.clean(&commit, self.options.retain_batches)?;
+        if is_cleaning || !self.is_clean {
+            self.checkpoint.clean(&commit).await?;
+            self.is_clean = true;
         }
         Ok(commit)
     }
@@ -616,12 +706,16 @@ impl Engine {
         }
     }
 
-    fn fail(&self, point: FailPoint) -> Result<()> {
-        match self.fail_at {
-            Some(at) if at == point => Err(Error::internal(format!("stopped at the fail point {point:?}"))),
-            _ => Ok(()),
-        }
+    fn pass(&self, point: FailPoint) -> Result<()> {
+        self.options.faults.pass(point)
     }
+}
+
+/// What was read for a batch.
+struct Read {
+    decoded: Vec<DecodedRange>,
+    /// Offsets of the plan that the broker no longer had.
+    lost: u64,
 }
 
 /// What a batch leads to.
@@ -639,18 +733,18 @@ struct Outcome {
 }
 
 impl Committed {
-    fn load(checkpoint: &Checkpoint, program: &Program, recovered: Option<&Recovered>) -> Result<Self> {
+    async fn load(checkpoint: &Checkpoint, program: &Program, recovered: Option<&Recovered>) -> Result<Self> {
         let commit = recovered.and_then(|recovered| recovered.commit.as_ref());
         let sides = [
-            checkpoint.load_state(program, Side::Left, commit)?,
-            checkpoint.load_state(program, Side::Right, commit)?,
+            checkpoint.load_state(program, Side::Left, commit).await?,
+            checkpoint.load_state(program, Side::Right, commit).await?,
         ];
         let files = |side: Side| {
             commit.and_then(|commit| commit.state.get(side.index()).cloned()).unwrap_or_default()
         };
         // A batch that is pending still carries its run; the commit that follows decides.
         let last_run = recovered
-            .filter(|recovered| recovered.pending.is_none())
+            .filter(|recovered| recovered.pending.is_empty())
             .and_then(|recovered| recovered.last_plan.as_ref()?.unfinished_run());
         let starts = recovered
             .map(|recovered| partitions_from(&recovered.metadata.starting_offsets))
@@ -662,10 +756,31 @@ impl Committed {
             watermark: commit.and_then(|commit| commit.watermark),
             sides,
             files: [files(Side::Left), files(Side::Right)],
+            retained_from: recovered.map_or(BatchId(0), |recovered| recovered.retained_from),
             total: commit.map(|commit| commit.total).unwrap_or_default(),
             run: last_run,
         })
     }
+}
+
+/// The program that a batch was planned with: the given one, or what the checkpoint stored of another.
+async fn planned_with(checkpoint: &Checkpoint, hash: &str, given: &Arc<Program>) -> Result<Arc<Program>> {
+    let stored = checkpoint.program(hash).await?;
+    if given.hash == hash { Ok(Arc::clone(given)) } else { Ok(Arc::new(Program::plan(stored)?)) }
+}
+
+/// Leaves of `ranges` what the broker still has; how many offsets that costs.
+fn clip(ranges: &mut PerPartition<OffsetRange>, extents: &PerPartition<Extent>) -> u64 {
+    let mut gone = 0;
+    for (tp, range) in ranges.iter_mut() {
+        let before = range.len();
+        let extent = extents.get(tp).copied().unwrap_or(Extent { earliest: range.end, latest: range.end });
+        range.start = range.start.max(extent.earliest);
+        range.end = range.end.min(extent.latest);
+        gone += (before - range.len().max(0)).unsigned_abs();
+    }
+    ranges.retain(|_, range| !range.is_empty());
+    gone
 }
 
 /// Partitions of which nothing was read yet.

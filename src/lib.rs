@@ -41,6 +41,8 @@ pub(crate) mod delivery;
 pub mod demo;
 pub mod engine;
 pub mod error;
+pub mod faults;
+pub mod inspect;
 pub mod joining;
 pub mod live;
 pub mod offset;

@@ -42,6 +42,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Check(args) => ecomm_batch::check::check(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => ecomm_batch::check::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Test(args) => ecomm_batch::case::test(&args).await,
+        Command::Checkpoint(command) => ecomm_batch::inspect::checkpoint(command).await,
+        Command::State(args) => ecomm_batch::inspect::state(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Reconcile(args) => ecomm_batch::reconcile::reconcile(&args).await,
     }
 }

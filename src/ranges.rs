@@ -42,8 +42,9 @@ impl StartingOffsets {
 ///   beginning, since nothing of it was seen.
 ///
 /// # Errors
-/// [`DataLoss`](ErrorKind::DataLoss) if the broker no longer has what comes next; with
-/// `fail_on_data_loss` off it is skipped, with a warning.
+/// [`DataLoss`](ErrorKind::DataLoss) if the broker no longer has what comes next. With
+/// `fail_on_data_loss` off it is skipped, with a warning; an offset is never read twice, so a partition
+/// that was made again or cut goes on where it was left off, once it has grown that far.
 pub fn positions(
     extents: &PerPartition<Extent>,
     committed: &PerPartition<PartitionRecord>,
@@ -59,8 +60,9 @@ pub fn positions(
                 None => record.next_offset,
                 Some(problem) if fail_on_data_loss => return Err(data_loss(tp, problem)),
                 Some(problem) => {
-                    tracing::warn!("{tp}: {problem}; going on at {}", extent.earliest);
-                    extent.earliest
+                    let next = record.next_offset.max(extent.earliest);
+                    tracing::warn!("{tp}: {problem}; going on at {next}");
+                    next
                 }
             },
         };
@@ -84,9 +86,10 @@ fn lost(next: i64, extent: &Extent) -> Option<String> {
     })
 }
 
-fn data_loss(tp: &TopicPartition, problem: String) -> Error {
+/// What is to be read of `tp` is gone, or is not what it was.
+pub fn data_loss(tp: &TopicPartition, problem: String) -> Error {
     Error::new(ErrorKind::DataLoss, problem).with("partition", tp).advise(
-        "restore the topic or start a new checkpoint; --fail-on-data-loss=false goes on with what is there",
+        "restore the topic or start a new checkpoint; --fail-on-data-loss=false goes on with what is there and counts what is lost",
     )
 }
 
@@ -151,7 +154,7 @@ mod tests {
         }
         for offset in [9, 21] {
             assert_eq!(at(offset, true).expect_err("lost").kind(), ErrorKind::DataLoss);
-            assert_eq!(at(offset, false).expect("skipped"), 10);
+            assert_eq!(at(offset, false).expect("skipped"), offset.max(10));
         }
         let gone = [(TopicPartition::new("a", 1), PartitionRecord::default())].into();
         assert_eq!(positions(&extents, &gone, None, true).expect_err("lost").kind(), ErrorKind::DataLoss);

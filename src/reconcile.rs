@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use mongodb::Client;
 use serde_json::Value;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Location};
 use crate::cli::ReconcileArgs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::producer::ledger::{Entry, Ledger};
@@ -89,7 +89,7 @@ pub async fn reconcile(args: &ReconcileArgs) -> Result<ExitCode> {
         Some(folder) => documents_of_files(folder)?,
         None => documents_of_mongodb(&mongodb_uri(&args.mongodb)?.0, &args.database).await?,
     };
-    found.extend(waiting(&args.checkpoint)?);
+    found.extend(waiting(&args.checkpoint).await?);
     let report = compare(&ledger, found);
     say!("{report}");
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -282,22 +282,19 @@ fn plain(value: Bson) -> Value {
 }
 
 /// The facts of the state: rows that wait for a first partner.
-pub fn waiting(checkpoint: &Path) -> Result<Vec<String>> {
-    let mut checkpoint = Checkpoint::read_only(checkpoint);
-    let recovered = checkpoint.recover()?;
+pub async fn waiting(checkpoint: &Location) -> Result<Vec<String>> {
+    let checkpoint = Checkpoint::read_only(checkpoint)?;
+    let recovered = checkpoint.recover().await?;
     let Some(plan) = recovered.as_ref().and_then(|recovered| recovered.last_plan.as_ref()) else {
-        return Err(Error::checkpoint(format!("\"{}\" is no checkpoint", checkpoint.root().display())));
+        return Err(Error::checkpoint(format!("\"{}\" is no checkpoint", checkpoint.location())));
     };
-    let program = Program::plan(checkpoint.program(&plan.program)?)?;
+    let program = Program::plan(checkpoint.program(&plan.program).await?)?;
     let Some(join) = &program.join else { return Ok(Vec::new()) };
     let mut facts = Vec::new();
     for side in Side::BOTH {
         let topic = &program.sources[join.side(side).input.source].topic;
-        let state = checkpoint.load_state(
-            &program,
-            side,
-            recovered.as_ref().and_then(|recovered| recovered.commit.as_ref()),
-        )?;
+        let commit = recovered.as_ref().and_then(|recovered| recovered.commit.as_ref());
+        let state = checkpoint.load_state(&program, side, commit).await?;
         facts.extend(
             state
                 .live()

@@ -2,16 +2,18 @@
 //! to stop.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::checkpoint::Checkpoint;
+use crate::batch::SinkMode;
+use crate::checkpoint::{Checkpoint, Location};
 use crate::clock::SystemClock;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::{self, Faults};
 use crate::live::LiveLine;
 use crate::progress::BatchProgress;
 use crate::query::Program;
@@ -20,7 +22,7 @@ use crate::query::output::SinkTarget;
 use crate::settings::RunSettings;
 use crate::sink::SharedSink;
 use crate::sink::file::FileSink;
-use crate::sink::mongodb::MongoDbSink;
+use crate::sink::mongodb::{MongoDbOptions, MongoDbSink};
 use crate::sink::routed::RoutedSink;
 use crate::source::kafka::KafkaSource;
 
@@ -41,17 +43,21 @@ pub async fn run_until(
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
     let program = Arc::new(Program::plan(folder)?);
     let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
-    let query_id = known_query_id(&checkpoint)?.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let query_id = known_query_id(&checkpoint).await?.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let source = KafkaSource::new(
         &settings.kafka,
         program.sources.iter().map(|source| Arc::clone(&source.topic)),
         &format!("ecomm-batch-{query_id}"),
     )?;
-    let sink = connect_sink(&settings, &program).await?;
+    let faults = Arc::new(match std::env::var(faults::VARIABLE) {
+        Ok(text) => Faults::parse(&text)?,
+        Err(_) => Faults::default(),
+    });
+    let sink = connect_sink(&settings, &program, &faults).await?;
     tracing::info!(
         "starting: sql={} checkpoint={} trigger={:?} brokers={} outputs={}",
         settings.sql.display(),
-        checkpoint.display(),
+        checkpoint,
         settings.trigger,
         settings.kafka.brokers,
         program.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(",")
@@ -63,9 +69,12 @@ pub async fn run_until(
         starting_offsets: settings.starting_offsets.clone(),
         fail_on_data_loss: settings.fail_on_data_loss,
         retain_batches: settings.retain_batches,
+        sink_mode: if settings.mongodb_atomic { SinkMode::Atomic } else { SinkMode::Idempotent },
+        faults,
     };
-    let mut engine =
-        Engine::open(program, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone())?;
+    let engine =
+        Engine::open(program, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone());
+    let mut engine = engine.await?;
     let mut log = settings.progress.as_deref().map(open_progress).transpose()?;
     let live = LiveLine::new();
     let result = engine
@@ -89,23 +98,29 @@ pub async fn run_until(
     }
 }
 
-fn default_checkpoint(program: &Program) -> PathBuf {
-    Path::new("checkpoints").join(&program.view.name)
+fn default_checkpoint(program: &Program) -> Location {
+    Location::Folder(Path::new("checkpoints").join(&program.view.name))
 }
 
 /// The query's id if the checkpoint has one already; read without the lock.
-fn known_query_id(checkpoint: &Path) -> Result<Option<String>> {
-    Ok(Checkpoint::read_only(checkpoint).recover()?.map(|recovered| recovered.metadata.query_id))
+async fn known_query_id(checkpoint: &Location) -> Result<Option<String>> {
+    let metadata = Checkpoint::read_only(checkpoint)?.metadata().await?;
+    Ok(metadata.map(|metadata| metadata.query_id))
 }
 
-async fn connect_sink(settings: &RunSettings, program: &Program) -> Result<SharedSink> {
+async fn connect_sink(settings: &RunSettings, program: &Program, faults: &Arc<Faults>) -> Result<SharedSink> {
     if let Some(folder) = &settings.outputs {
         return Ok(Arc::new(FileSink::all_under(folder)));
     }
     let needs_mongodb =
         program.outputs.iter().any(|output| matches!(output.target, SinkTarget::MongoDb { .. }));
     let mongodb = if needs_mongodb {
-        Some(MongoDbSink::connect(&settings.mongodb.0, settings.take_over).await?)
+        let options = MongoDbOptions {
+            take_over: settings.take_over,
+            atomic: settings.mongodb_atomic,
+            faults: Arc::clone(faults),
+        };
+        Some(MongoDbSink::connect(&settings.mongodb.0, options).await?)
     } else {
         None
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::Location;
 use crate::cli::{KafkaArgs, MongoDbArgs, RunArgs};
 use crate::error::{Error, Result};
 use crate::offset::ByTopic;
@@ -30,7 +31,7 @@ pub struct RunSettings {
     /// The SQL folder.
     pub sql: PathBuf,
     /// The checkpoint, if one was given.
-    pub checkpoint: Option<PathBuf>,
+    pub checkpoint: Option<Location>,
     /// When batches start.
     pub trigger: Trigger,
     /// Offsets of a batch.
@@ -45,6 +46,8 @@ pub struct RunSettings {
     pub outputs: Option<PathBuf>,
     /// Take collections over.
     pub take_over: bool,
+    /// Store batches in transactions.
+    pub mongodb_atomic: bool,
     /// Progress as JSON lines.
     pub progress: Option<PathBuf>,
 }
@@ -72,6 +75,7 @@ impl RunSettings {
             retain_batches: args.retain_batches.max(1),
             outputs: args.outputs.clone(),
             take_over: args.take_over,
+            mongodb_atomic: args.mongodb_atomic,
             progress: args.progress.clone(),
         })
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecomm_batch::batch::SinkMode;
 use ecomm_batch::cli::Shares;
 use ecomm_batch::clock::ManualClock;
 use ecomm_batch::engine::{Engine, EngineOptions};
@@ -34,7 +35,7 @@ struct History {
 
 impl History {
     /// All records appended, `partition_of` says where.
-    fn new(records: &[Planned], partition_of: impl Fn(&Planned) -> i32) -> Self {
+    async fn new(records: &[Planned], partition_of: impl Fn(&Planned) -> i32) -> Self {
         let source = Arc::<MemorySource>::default();
         for record in records {
             let topic = topic(record.topic);
@@ -43,7 +44,7 @@ impl History {
         }
         let sink = Arc::<MemorySink>::default();
         let checkpoint = ecomm_batch::case::scratch_folder().expect("a folder");
-        let engine = open(checkpoint.path(), &source, &sink);
+        let engine = open(checkpoint.path(), &source, &sink).await;
         Self { source, sink, checkpoint, engine }
     }
 
@@ -93,22 +94,24 @@ fn topic(topic: Topic) -> &'static str {
     }
 }
 
-fn open(checkpoint: &Path, source: &Arc<MemorySource>, sink: &Arc<MemorySink>) -> Engine {
+async fn open(checkpoint: &Path, source: &Arc<MemorySource>, sink: &Arc<MemorySink>) -> Engine {
     let folder = SqlFolder::read(Path::new("sql"), |_| None).expect("the shipped SQL");
     let program = Arc::new(Program::plan(folder).expect("plans"));
     let options = EngineOptions {
-        checkpoint: checkpoint.to_owned(),
+        checkpoint: checkpoint.into(),
         new_query_id: "history".to_owned(),
         max_offsets_per_trigger: None,
         starting_offsets: StartingOffsets::Earliest,
         fail_on_data_loss: true,
         retain_batches: 100,
+        sink_mode: SinkMode::Idempotent,
+        faults: Arc::default(),
     };
     // Time stands still: nothing falls idle, so the data alone decides.
     let clock = Arc::new(ManualClock::new(NOW_MS));
     let stop = tokio::sync::watch::channel(false).1;
     let (source, sink) = (Arc::clone(source), Arc::clone(sink));
-    Engine::open(program, source, sink, clock, options, stop).expect("opens")
+    Engine::open(program, source, sink, clock, options, stop).await.expect("opens")
 }
 
 fn hash(record: &Planned) -> u32 {
@@ -130,9 +133,9 @@ async fn a_day_read_at_different_speeds_loses_nothing() {
         1..10 => 1,
         _ => 2,
     };
-    let mut slow = History::new(&records, partition_of);
+    let mut slow = History::new(&records, partition_of).await;
     assert_eq!(slow.drain(Some(1000)).await, 0, "late records");
-    let mut at_once = History::new(&records, partition_of);
+    let mut at_once = History::new(&records, partition_of).await;
     at_once.drain(None).await;
     assert_eq!(slow.outcome(), at_once.outcome());
 }
@@ -141,11 +144,11 @@ async fn a_day_read_at_different_speeds_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_of_2999_and_a_silent_partition_change_nothing() {
     let records = planned(200_000, Duration::from_secs(2 * 3600));
-    let mut plain = History::new(&records, by_order);
+    let mut plain = History::new(&records, by_order).await;
     plain.drain(Some(50_000)).await;
     let expected = plain.outcome();
 
-    let mut fooled = History::new(&records, by_order);
+    let mut fooled = History::new(&records, by_order).await;
     let silent = TopicPartition::new("payments", 3);
     fooled.source.create(silent);
     let tp = TopicPartition::new("payments", 0);
@@ -164,9 +167,9 @@ async fn a_payment_of_2999_and_a_silent_partition_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn splits_and_restarts_change_nothing() {
     let records = planned(10_000, Duration::from_secs(2 * 3600));
-    let mut at_once = History::new(&records, by_order);
+    let mut at_once = History::new(&records, by_order).await;
     at_once.drain(None).await;
-    let mut split = History::new(&records, by_order);
+    let mut split = History::new(&records, by_order).await;
     for number in 0.. {
         let max = 1 + (number * number * 37) % 450;
         if split.engine.batch(Some(max), None).await.expect("a batch").is_none() {
@@ -175,7 +178,7 @@ async fn splits_and_restarts_change_nothing() {
         if number % 7 == 0 {
             let History { source, sink, checkpoint, engine } = split;
             drop(engine);
-            let engine = open(checkpoint.path(), &source, &sink);
+            let engine = open(checkpoint.path(), &source, &sink).await;
             split = History { source, sink, checkpoint, engine };
         }
     }

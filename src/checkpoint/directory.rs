@@ -8,11 +8,15 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind as IoKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::{FailPoint, Faults};
 
 /// For how long a lock that another process holds is asked for again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
@@ -20,10 +24,11 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 /// How often.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
-/// A checkpoint's directory, locked by this process.
+/// A checkpoint's directory, locked by this process or opened for reading.
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
+    faults: Arc<Faults>,
     /// Held for its lock.
     _lock: Option<File>,
 }
@@ -33,7 +38,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Fenced`](ErrorKind::Fenced) if another engine holds it.
-    pub fn lock(root: &Path) -> Result<Self> {
+    pub fn lock(root: &Path, faults: Arc<Faults>) -> Result<Self> {
         make_folder(root)?;
         let path = root.join("lock");
         let lock = OpenOptions::new()
@@ -45,8 +50,8 @@ impl Directory {
             .map_err(|source| failed("open", &path, source))?;
         match patiently(|| lock.try_lock()) {
             Ok(()) => {
-                let directory = Self { root: root.to_owned(), _lock: Some(lock) };
-                directory.remove_unpublished()?;
+                let directory = Self { root: root.to_owned(), faults, _lock: Some(lock) };
+                directory.remove_unpublished(root)?;
                 Ok(directory)
             }
             Err(TryLockError::WouldBlock) => Err(Error::new(
@@ -58,44 +63,58 @@ impl Directory {
         }
     }
 
+    /// Opens it for reading only, locked or not.
+    pub fn read_only(root: &Path) -> Self {
+        Self { root: root.to_owned(), faults: Arc::default(), _lock: None }
+    }
+
     /// Removes what a crash left under temporary names.
-    fn remove_unpublished(&self) -> Result<()> {
-        for folder in ["", "offsets", "commits", "state/left", "state/right"] {
-            let path = self.root.join(folder);
-            for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
-                if entry.path().extension().is_some_and(|extension| extension == "tmp") {
-                    fs::remove_file(entry.path())
-                        .map_err(|source| failed("remove", &entry.path(), source))?;
-                }
+    fn remove_unpublished(&self, folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                self.remove_unpublished(&path)?;
+            } else if path.extension().is_some_and(|extension| extension == "tmp") {
+                fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
             }
         }
         Ok(())
     }
 
-    /// Opens it for reading only, locked or not.
-    pub fn read_only(root: &Path) -> Self {
-        Self { root: root.to_owned(), _lock: None }
+    /// Before each operation on a file.
+    fn step(&self) -> Result<()> {
+        self.faults.pass(FailPoint::CheckpointFile)
     }
+}
 
-    /// Where it is.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Publishes a file that must not exist yet. On return it is durable.
-    pub fn publish(&self, name: &str, bytes: &[u8]) -> Result<()> {
+#[async_trait]
+impl Store for Directory {
+    async fn publish(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(name);
         let folder = path.parent().unwrap_or(&self.root);
+        self.step()?;
         make_folder(folder)?;
         let temporary = path.with_extension("tmp");
-        write_synced(&temporary, bytes)?;
-        fs::hard_link(&temporary, &path).map_err(|source| failed("publish", &path, source))?;
+        self.step()?;
+        let file = write(&temporary, bytes).map_err(|source| failed("write", &temporary, source))?;
+        self.step()?;
+        file.sync_all().map_err(|source| failed("sync", &temporary, source))?;
+        self.step()?;
+        fs::hard_link(&temporary, &path).map_err(|source| match source.kind() {
+            IoKind::AlreadyExists => {
+                Error::new(ErrorKind::Fenced, format!("another engine has written \"{}\"", path.display()))
+                    .advise("leave the work to it, or stop it and start this one again")
+            }
+            _ => failed("publish", &path, source),
+        })?;
+        self.step()?;
         fs::remove_file(&temporary).map_err(|source| failed("remove", &temporary, source))?;
+        self.step()?;
         sync_folder(folder)
     }
 
-    /// The bytes of a file; `None` if there is none of that name.
-    pub fn read(&self, name: &str) -> Result<Option<Bytes>> {
+    async fn read(&self, name: &str) -> Result<Option<Bytes>> {
+        self.step()?;
         let path = self.root.join(name);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes.into())),
@@ -104,8 +123,8 @@ impl Directory {
         }
     }
 
-    /// The names of the files in a folder, sorted; temporary ones are left out.
-    pub fn list(&self, folder: &str) -> Result<Vec<String>> {
+    async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        self.step()?;
         let path = self.root.join(folder);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -127,8 +146,8 @@ impl Directory {
         Ok(names)
     }
 
-    /// Removes a file; one that is not there is no error.
-    pub fn remove(&self, name: &str) -> Result<()> {
+    async fn remove(&self, name: &str) -> Result<()> {
+        self.step()?;
         let path = self.root.join(name);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != IoKind::NotFound => Err(failed("remove", &path, source)),
@@ -151,27 +170,28 @@ fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryL
     }
 }
 
-/// Makes a folder that only its owner can enter.
+/// Makes a folder that only its owner can enter, and those above it; each name is durable on return.
 pub fn make_folder(path: &Path) -> Result<()> {
-    if path.is_dir() {
+    if path.is_dir() || path.as_os_str().is_empty() {
         return Ok(());
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| failed("make", path, source))?;
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(parent)?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(source) if source.kind() != IoKind::AlreadyExists => Err(failed("make", path, source)),
+        _ => sync_folder(parent),
+    }
 }
 
 /// Writes a file and syncs its bytes, not its name.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|source| failed("write", path, source))
+    write(path, bytes).and_then(|file| file.sync_all()).map_err(|source| failed("write", path, source))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    Ok(file)
 }
 
 /// Makes the names in a folder durable.

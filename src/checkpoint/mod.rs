@@ -1,6 +1,7 @@
 //! What survives a crash, and in which order it is written.
 //!
 //! ```text
+//! epochs/<n>            the engine that owns the checkpoint    at each start
 //! metadata              who the query is                       written once
 //! sql/<hash>/…          the SQL that batches refer to          before offsets/<N>
 //! offsets/<N>           the intent                             before anything is read
@@ -8,19 +9,34 @@
 //! commits/<N>           the outcome                            last
 //! ```
 //!
-//! A batch with `offsets/<N>` and no `commits/<N>` is pending: it runs again as it was planned. At
-//! most one batch is pending. Nothing is guessed: what is missing or broken stops the engine.
+//! A batch with `offsets/<N>` and no `commits/<N>` is pending: it runs again as it was planned. At most
+//! one batch is pending, but for a [`rollback`](mod@rollback). Nothing is guessed: what is missing or broken stops the
+//! engine.
+//!
+//! Two engines never share a checkpoint: a local one has a lock; and every start writes the next epoch,
+//! which an older engine finds before it plans or commits. Whatever slips through meets files that exist.
 
+pub mod bucket;
 pub mod directory;
 pub mod record;
+mod retention;
+pub mod rollback;
+mod store;
+mod verify;
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::batch::{BatchId, BatchPlan};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::faults::Faults;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::join_view::{JoinView, Side};
@@ -28,15 +44,65 @@ use crate::query::reference::ReferenceFile;
 use crate::query::sql_file::SqlFile;
 use crate::state::file::Loader;
 use crate::state::{KeyRegistry, SideState};
+use bucket::Bucket;
 use directory::Directory;
-use record::{CommitRecord, Metadata, OffsetRecord, ProgramRecord, StateFile, open, seal};
+use record::{
+    CommitRecord, EpochRecord, Metadata, OffsetRecord, ProgramRecord, RollbackRecord, StateFile, open, seal,
+};
+use store::Store;
+pub use verify::Verified;
+
+/// Reads under way at once.
+const PARALLEL_READS: usize = 16;
+
+/// The sides' folders.
+const STATE_FOLDERS: [&str; 2] = ["state/left", "state/right"];
+
+/// What to do about a checkpoint that is not whole.
+const RESTORE: &str = "restore the checkpoint from a copy, or start a new one with --checkpoint; `ecomm-batch checkpoint verify` lists everything that is wrong";
+
+/// Where a checkpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A local folder.
+    Folder(PathBuf),
+    /// `s3://bucket/prefix`.
+    Bucket(String),
+}
+
+impl FromStr for Location {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
+        Ok(match text.starts_with(bucket::SCHEME) {
+            true => Self::Bucket(text.to_owned()),
+            false => Self::Folder(text.into()),
+        })
+    }
+}
+
+impl From<&Path> for Location {
+    fn from(path: &Path) -> Self {
+        Self::Folder(path.to_owned())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Bucket(url) => url.fmt(f),
+        }
+    }
+}
 
 /// A query's checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
-    directory: Directory,
-    /// Numbers the state files of this life of the engine, so that no attempt meets another's.
-    attempt: u64,
+    store: Box<dyn Store>,
+    location: Location,
+    /// Numbers this engine's life, so that its state files meet no other's; 0 of a reader.
+    epoch: u64,
 }
 
 /// What a restart finds.
@@ -46,219 +112,314 @@ pub struct Recovered {
     pub metadata: Metadata,
     /// The last outcome.
     pub commit: Option<CommitRecord>,
-    /// A batch that was planned and has no outcome.
-    pub pending: Option<BatchPlan>,
-    /// The plan of the last batch that has one.
+    /// Batches that were planned and have no outcome, in order: one at most, or those after a rollback.
+    pub pending: Vec<BatchPlan>,
+    /// The last plan, pending or not.
     pub last_plan: Option<BatchPlan>,
+    /// The oldest batch whose files are all kept.
+    pub retained_from: BatchId,
+}
+
+/// Every record of a checkpoint, opened.
+#[derive(Debug)]
+pub struct Records {
+    /// Who the query is.
+    pub metadata: Metadata,
+    /// The intents that are kept.
+    pub plans: BTreeMap<BatchId, BatchPlan>,
+    /// The outcomes that are kept.
+    pub commits: BTreeMap<BatchId, CommitRecord>,
+    /// The oldest batch whose files are all kept; those below it may be gone.
+    pub retained_from: BatchId,
 }
 
 impl Checkpoint {
-    /// Opens and locks a checkpoint, new or old.
-    pub fn lock(root: &Path) -> Result<Self> {
-        Ok(Self { directory: Directory::lock(root)?, attempt: 0 })
+    /// Opens a checkpoint, new or old, for the one engine that will write it; [`Checkpoint::claim`] follows.
+    ///
+    /// # Errors
+    /// [`Fenced`](ErrorKind::Fenced) if another engine holds a local one.
+    pub fn open(location: &Location, faults: Arc<Faults>) -> Result<Self> {
+        let store: Box<dyn Store> = match location {
+            Location::Folder(path) => Box::new(Directory::lock(path, faults)?),
+            Location::Bucket(url) => Box::new(Bucket::open(url, faults)?),
+        };
+        Ok(Self { store, location: location.clone(), epoch: 0 })
     }
 
-    /// Opens one for reading.
-    pub fn read_only(root: &Path) -> Self {
-        Self { directory: Directory::read_only(root), attempt: 0 }
+    /// Opens one for reading, whoever else uses it.
+    pub fn read_only(location: &Location) -> Result<Self> {
+        let store: Box<dyn Store> = match location {
+            Location::Folder(path) => Box::new(Directory::read_only(path)),
+            Location::Bucket(url) => Box::new(Bucket::open(url, Arc::default())?),
+        };
+        Ok(Self { store, location: location.clone(), epoch: 0 })
     }
 
     /// Where it is.
-    pub fn root(&self) -> &Path {
-        self.directory.root()
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Takes the checkpoint over: an engine that had it before finds out before it plans or commits.
+    pub async fn claim(&mut self) -> Result<()> {
+        let before = self.epochs().await?;
+        self.epoch = before.last().map_or(1, |last| last + 1);
+        let name = format!("epochs/{}", self.epoch);
+        let record = EpochRecord { engine: uuid::Uuid::new_v4().to_string() };
+        self.store.publish(&name, &seal(&name, &record)?).await?;
+        for old in before {
+            self.store.remove(&format!("epochs/{old}")).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was planned or committed since `recovered` was read.
+    pub async fn is_still(&self, recovered: Option<&Recovered>) -> Result<bool> {
+        let planned = recovered.and_then(|recovered| recovered.last_plan.as_ref()).map(|plan| plan.id.0);
+        let done = recovered.and_then(|recovered| recovered.commit.as_ref()).map(|commit| commit.batch_id.0);
+        Ok(self.numbers("offsets").await?.last().copied() == planned
+            && self.numbers("commits").await?.last().copied() == done)
+    }
+
+    async fn epochs(&self) -> Result<Vec<u64>> {
+        self.numbers("epochs").await
+    }
+
+    /// No engine has started since.
+    ///
+    /// # Errors
+    /// [`Fenced`](ErrorKind::Fenced) if one has.
+    async fn assert_newest(&self) -> Result<()> {
+        if self.epochs().await?.last() == Some(&self.epoch) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Fenced,
+            format!("another engine has taken over the checkpoint \"{}\"", self.location),
+        )
+        .advise("leave the work to it, or stop it and start this one again"))
+    }
+
+    /// Who the query is; `None` if the checkpoint is new.
+    pub async fn metadata(&self) -> Result<Option<Metadata>> {
+        let bytes = self.store.read("metadata").await?;
+        bytes.map(|bytes| open("metadata", &bytes)).transpose()
+    }
+
+    /// Opens every record; `None` if the checkpoint is new.
+    ///
+    /// # Errors
+    /// [`Checkpoint`](ErrorKind::Checkpoint) names the record that is missing or broken.
+    pub async fn records(&self) -> Result<Option<Records>> {
+        let Some(metadata) = self.metadata().await? else {
+            for folder in ["offsets", "commits", "sql", STATE_FOLDERS[0], STATE_FOLDERS[1]] {
+                if !self.store.list(folder).await?.is_empty() {
+                    return Err(self.missing("metadata"));
+                }
+            }
+            return Ok(None);
+        };
+        let plans: BTreeMap<BatchId, OffsetRecord> = self.read_all("offsets").await?;
+        let plans: BTreeMap<BatchId, BatchPlan> =
+            plans.into_iter().map(|(id, record)| (id, record.into())).collect();
+        let commits: BTreeMap<BatchId, CommitRecord> = self.read_all("commits").await?;
+        let rolled_back = self.rolled_back().await?;
+        let last = commits.values().next_back();
+        let of_commit = last.map_or(Some(BatchId(0)), |commit| commit.retained_from);
+        let of_commit = of_commit.or_else(|| commits.keys().next().copied()).unwrap_or(BatchId(0));
+        let of_rollback = rolled_back.as_ref().map_or(BatchId(0), |(_, record)| record.retained_from);
+        let retained_from = of_commit.max(of_rollback);
+        let num_done = last.map_or(0, |commit| commit.batch_id.0 + 1);
+        for id in (retained_from.0..num_done).map(BatchId) {
+            if !commits.contains_key(&id) {
+                return Err(self.missing(&format!("commits/{id}")));
+            }
+            if !plans.contains_key(&id) {
+                return Err(self.missing(&format!("offsets/{id}")));
+            }
+        }
+        if let Some(last) = plans.keys().next_back() {
+            let is_there = |id: &BatchId| plans.contains_key(id);
+            if let Some(gap) = (num_done..last.0).map(BatchId).find(|id| !is_there(id)) {
+                return Err(self.missing(&format!("offsets/{gap}")));
+            }
+            if last.0 > num_done && rolled_back.is_none_or(|(from, _)| from < *last) {
+                return Err(self.missing(&format!("commits/{num_done}")));
+            }
+        }
+        Ok(Some(Records { metadata, plans, commits, retained_from }))
     }
 
     /// What it holds; `None` for a new one.
-    pub fn recover(&mut self) -> Result<Option<Recovered>> {
-        let offsets = self.batches("offsets")?;
-        let commits = self.batches("commits")?;
-        let Some(bytes) = self.directory.read("metadata")? else {
-            return match offsets.is_empty() && commits.is_empty() {
-                true => Ok(None),
-                false => Err(self.missing("metadata")),
-            };
+    ///
+    /// # Errors
+    /// As [`Checkpoint::records`].
+    pub async fn recover(&self) -> Result<Option<Recovered>> {
+        let Some(Records { metadata, mut plans, commits, retained_from }) = self.records().await? else {
+            return Ok(None);
         };
-        let metadata: Metadata = open("metadata", &bytes)?;
-        for names in [&offsets, &commits] {
-            if let Some(gap) = names.windows(2).find(|pair| pair[0].next() != pair[1]) {
-                return Err(self.missing(&format!("the file after batch {}", gap[0])));
-            }
-        }
-        let commit: Option<CommitRecord> =
-            commits.last().map(|id| self.read_record(&format!("commits/{id}"))).transpose()?;
-        let last_plan: Option<BatchPlan> = offsets
-            .last()
-            .map(|id| self.read_record::<OffsetRecord>(&format!("offsets/{id}")).map(BatchPlan::from))
-            .transpose()?;
-        let pending = match (&last_plan, commits.last()) {
-            (None, Some(id)) => return Err(self.missing(&format!("offsets/{id}"))),
-            (Some(plan), Some(&done)) if plan.id == done => None,
-            (Some(plan), Some(&done)) if plan.id == done.next() => Some(plan.clone()),
-            (Some(plan), None) if plan.id == BatchId(0) => Some(plan.clone()),
-            (Some(plan), _) => return Err(self.missing(&format!("commits/{}", plan.id.0.saturating_sub(1)))),
-            (None, None) => None,
+        let last_plan = plans.values().next_back().cloned();
+        let commit = commits.into_values().next_back();
+        let pending = match &commit {
+            Some(commit) => plans.split_off(&commit.batch_id.next()),
+            None => plans,
         };
-        self.attempt = self.next_attempt()?;
-        Ok(Some(Recovered { metadata, commit, pending, last_plan }))
+        let pending = pending.into_values().collect();
+        Ok(Some(Recovered { metadata, commit, pending, last_plan, retained_from }))
     }
 
-    fn batches(&self, folder: &str) -> Result<Vec<BatchId>> {
-        let mut ids = Vec::new();
-        for name in self.directory.list(folder)? {
-            let id: u64 = name.parse().map_err(|_| {
-                Error::checkpoint(format!("\"{folder}/{name}\" in the checkpoint is no batch"))
-                    .advise("remove it")
+    /// The last batch that was planned when commits were removed on purpose, until it is done again.
+    async fn rolled_back(&self) -> Result<Option<(BatchId, RollbackRecord)>> {
+        let Some(number) = self.numbers("rollbacks").await?.pop() else { return Ok(None) };
+        Ok(Some((BatchId(number), self.read_record(&format!("rollbacks/{number}")).await?)))
+    }
+
+    /// The numbers that name the files of a folder, sorted.
+    async fn numbers(&self, folder: &str) -> Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for name in self.store.list(folder).await? {
+            let number: u64 = name.parse().map_err(|_| {
+                Error::checkpoint(format!("\"{folder}/{name}\" in the checkpoint is no number"))
+                    .with("checkpoint", &self.location)
+                    .advise("it was not written by ecomm-batch: remove it")
             })?;
-            ids.push(BatchId(id));
+            numbers.push(number);
         }
-        ids.sort_unstable();
-        Ok(ids)
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
-    fn next_attempt(&self) -> Result<u64> {
-        let mut next = 0;
-        for side in ["left", "right"] {
-            for name in self.directory.list(&format!("state/{side}"))? {
-                let attempt = name.split(['-', '.']).nth(1).and_then(|attempt| attempt.parse::<u64>().ok());
-                next = next.max(attempt.map_or(0, |attempt| attempt + 1));
-            }
-        }
-        Ok(next)
+    async fn read_all<T: serde::de::DeserializeOwned>(&self, folder: &str) -> Result<BTreeMap<BatchId, T>> {
+        let read = |number: u64| async move {
+            Ok((BatchId(number), self.read_record(&format!("{folder}/{number}")).await?))
+        };
+        let numbers = self.numbers(folder).await?;
+        futures::stream::iter(numbers.into_iter().map(read)).buffered(PARALLEL_READS).try_collect().await
     }
 
-    fn read_record<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let bytes = self.directory.read(name)?.ok_or_else(|| self.missing(name))?;
-        open(name, &bytes)
+    async fn read_record<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+        open(name, &self.read(name).await?)
+    }
+
+    async fn read(&self, name: &str) -> Result<Bytes> {
+        self.store.read(name).await?.ok_or_else(|| self.missing(name))
     }
 
     fn missing(&self, name: &str) -> Error {
         Error::checkpoint(format!("the checkpoint has lost \"{name}\""))
-            .with("checkpoint", self.root().display())
-            .advise("restore it from a copy, or start a new checkpoint with --checkpoint")
+            .with("checkpoint", &self.location)
+            .advise(RESTORE)
+    }
+
+    fn changed(&self, name: &str) -> Error {
+        Error::checkpoint(format!("\"{name}\" in the checkpoint is not as it was written"))
+            .with("checkpoint", &self.location)
+            .advise(RESTORE)
     }
 
     /// Writes `metadata`.
-    pub fn begin(&self, metadata: &Metadata) -> Result<()> {
-        self.directory.publish("metadata", &seal("metadata", metadata)?)
+    pub async fn begin(&self, metadata: &Metadata) -> Result<()> {
+        self.store.publish("metadata", &seal("metadata", metadata)?).await
     }
 
     /// Writes the intent of a batch, its SQL first.
-    pub fn append_plan(&self, plan: &BatchPlan, folder: &SqlFolder) -> Result<()> {
-        self.store_program(&plan.program, folder)?;
+    ///
+    /// # Errors
+    /// [`Fenced`](ErrorKind::Fenced) if a newer engine has taken over.
+    pub async fn append_plan(&self, plan: &BatchPlan, folder: &SqlFolder) -> Result<()> {
+        self.assert_newest().await?;
+        self.store_program(&plan.program, folder).await?;
         let name = format!("offsets/{}", plan.id);
-        self.directory.publish(&name, &seal(&name, &OffsetRecord::from(plan))?)
+        self.store.publish(&name, &seal(&name, &OffsetRecord::from(plan))?).await
     }
 
     /// Stores the text of a program and its reference files once; `program.json` is written last.
-    fn store_program(&self, hash: &str, folder: &SqlFolder) -> Result<()> {
+    async fn store_program(&self, hash: &str, folder: &SqlFolder) -> Result<()> {
         let name = format!("sql/{hash}/program.json");
-        if self.directory.read(&name)?.is_some() {
+        if self.store.read(&name).await?.is_some() {
             return Ok(());
         }
         for (number, file) in folder.references.iter().enumerate() {
             let copy = format!("sql/{hash}/reference-{number}");
             // Left by a crash before program.json: the hash names the same content.
-            self.directory.remove(&copy)?;
-            self.directory.publish(&copy, &file.bytes)?;
+            self.store.remove(&copy).await?;
+            self.store.publish(&copy, &file.bytes).await?;
         }
         let references = folder.references.iter().map(|file| (file.location.clone(), file.name.clone()));
         let record = ProgramRecord {
             files: folder.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect(),
             references: references.collect(),
         };
-        self.directory.publish(&name, &seal(&name, &record)?)
+        self.store.publish(&name, &seal(&name, &record)?).await
     }
 
     /// The text of a stored program, with its reference files.
-    pub fn program(&self, hash: &str) -> Result<SqlFolder> {
+    pub async fn program(&self, hash: &str) -> Result<SqlFolder> {
         let name = format!("sql/{hash}/program.json");
-        let record: ProgramRecord = self.read_record(&name)?;
+        let record: ProgramRecord = self.read_record(&name).await?;
         let mut references = Vec::new();
         for (number, (location, file)) in record.references.into_iter().enumerate() {
-            let copy = format!("sql/{hash}/reference-{number}");
-            let bytes = self.directory.read(&copy)?.ok_or_else(|| self.missing(&copy))?;
+            let bytes = self.read(&format!("sql/{hash}/reference-{number}")).await?;
             references.push(ReferenceFile { location, name: file, bytes });
         }
         let files = record.files.into_iter().map(|(path, text)| SqlFile { path, text }).collect();
-        let folder = SqlFolder { root: self.root().join("sql").join(hash), files, references };
-        if folder.hash() == hash {
-            return Ok(folder);
-        }
-        Err(Error::checkpoint(format!(
-            "the files under \"sql/{hash}\" in the checkpoint are not as they were written"
-        ))
-        .advise("restore the checkpoint from a copy, or start a new one with --checkpoint"))
+        let root = Path::new(&self.location.to_string()).join("sql").join(hash);
+        let folder = SqlFolder { root, files, references };
+        if folder.hash() == hash { Ok(folder) } else { Err(self.changed(&format!("sql/{hash}"))) }
     }
 
-    /// Writes a state file of this attempt.
-    pub fn write_state(&self, side: Side, batch: BatchId, kind: &str, bytes: &Bytes) -> Result<StateFile> {
-        let name = format!("state/{}/{batch}-{}.{kind}.parquet", side_name(side), self.attempt);
-        self.directory.publish(&name, bytes)?;
+    /// Writes a state file of this engine.
+    pub async fn write_state(
+        &self,
+        side: Side,
+        batch: BatchId,
+        kind: &str,
+        bytes: &Bytes,
+    ) -> Result<StateFile> {
+        let name = format!("{}/{batch}-{}.{kind}.parquet", STATE_FOLDERS[side.index()], self.epoch);
+        self.store.publish(&name, bytes).await?;
         Ok(StateFile::of(name, bytes))
     }
 
+    async fn read_state(&self, file: &StateFile) -> Result<Bytes> {
+        let bytes = self.read(&file.name).await?;
+        if StateFile::of(file.name.clone(), &bytes) == *file {
+            Ok(bytes)
+        } else {
+            Err(self.changed(&file.name))
+        }
+    }
+
     /// Loads the state of a side as of `commit`.
-    pub fn load_state(
+    pub async fn load_state(
         &self,
         program: &Program,
         side: Side,
         commit: Option<&CommitRecord>,
     ) -> Result<SideState> {
-        let mut state = new_side(program, side)?;
+        let state = new_side(program, side)?;
         let Some(commit) = commit else { return Ok(state) };
         let watermark = commit.watermark;
         let mut loader = Loader::new(program.join.as_ref().map(|join| join.side(side)), state);
         for file in commit.state.get(side.index()).into_iter().flatten() {
-            let bytes = self.directory.read(&file.name)?.ok_or_else(|| self.missing(&file.name))?;
-            if StateFile::of(file.name.clone(), &bytes) != *file {
-                return Err(Error::checkpoint(format!(
-                    "the state file \"{}\" is not as it was written",
-                    file.name
-                ))
-                .advise("restore the checkpoint from a copy, or start a new one with --checkpoint"));
-            }
-            loader.apply(&file.name, bytes)?;
+            loader.apply(&file.name, self.read_state(file).await?)?;
         }
-        state = loader
-            .finish(watermark.map(|watermark| watermark.saturating_sub(program.reach(side))), watermark);
-        Ok(state)
+        let bound = watermark.map(|watermark| watermark.saturating_sub(program.reach(side)));
+        Ok(loader.finish(bound, watermark))
     }
 
     /// Writes the outcome of a batch.
-    pub fn append_commit(&self, commit: &CommitRecord) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Fenced`](ErrorKind::Fenced) if a newer engine has taken over.
+    pub async fn append_commit(&self, commit: &CommitRecord) -> Result<()> {
+        self.assert_newest().await?;
         let name = format!("commits/{}", commit.batch_id);
-        self.directory.publish(&name, &seal(&name, commit)?)
-    }
-
-    /// Removes what is older than `retain` batches, and state files that no kept commit names.
-    pub fn clean(&self, last: &CommitRecord, retain: u64) -> Result<()> {
-        let first_kept = BatchId(last.batch_id.0.saturating_sub(retain));
-        for folder in ["commits", "offsets"] {
-            for id in self.batches(folder)?.into_iter().filter(|&id| id < first_kept) {
-                self.directory.remove(&format!("{folder}/{id}"))?;
-            }
-        }
-        let mut named: BTreeSet<String> = BTreeSet::new();
-        for id in self.batches("commits")? {
-            let commit: CommitRecord = self.read_record(&format!("commits/{id}"))?;
-            named.extend(commit.state.into_iter().flatten().map(|file| file.name));
-        }
-        for side in ["left", "right"] {
-            for name in self.directory.list(&format!("state/{side}"))? {
-                let name = format!("state/{side}/{name}");
-                if !named.contains(&name) {
-                    self.directory.remove(&name)?;
-                }
-            }
+        self.store.publish(&name, &seal(&name, commit)?).await?;
+        for from in self.numbers("rollbacks").await?.into_iter().filter(|&from| from <= commit.batch_id.0) {
+            self.store.remove(&format!("rollbacks/{from}")).await?;
         }
         Ok(())
-    }
-}
-
-fn side_name(side: Side) -> &'static str {
-    match side {
-        Side::Left => "left",
-        Side::Right => "right",
     }
 }
 

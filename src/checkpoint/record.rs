@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::batch::{BatchId, BatchPlan, BoundedRun};
+use crate::batch::{BatchId, BatchPlan, BoundedRun, SinkMode};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::offset::{ByTopic, OffsetRange, TopicPartition, by_topic, per_partition};
 use crate::query::folder::hex;
+use crate::source::Record;
 use crate::watermark::PartitionClock;
 
 /// The version of the files' format that this engine writes and reads.
@@ -44,6 +45,9 @@ pub struct OffsetRecord {
     batch_time_ms: i64,
     watermark: Option<Nanos>,
     program: String,
+    /// Format 1 was first written without it.
+    #[serde(default)]
+    sink: SinkMode,
     ranges: ByTopic<RangeRecord>,
     run: Option<RunRecord>,
 }
@@ -81,6 +85,7 @@ impl From<&BatchPlan> for OffsetRecord {
             batch_time_ms: plan.time_ms,
             watermark: plan.watermark,
             program: plan.program.clone(),
+            sink: plan.sink,
             ranges: by_topic(&ranges),
             run,
         }
@@ -109,13 +114,14 @@ impl From<OffsetRecord> for BatchPlan {
             watermark: record.watermark,
             time_ms: record.batch_time_ms,
             program: record.program,
+            sink: record.sink,
             run,
         }
     }
 }
 
 /// A state file that `commits/<N>` names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StateFile {
     /// Relative to the checkpoint.
     pub name: String,
@@ -141,6 +147,19 @@ pub struct LastRecord {
     pub timestamp_ms: i64,
     /// A checksum of key and value.
     pub sha256: String,
+}
+
+impl LastRecord {
+    /// What is remembered of `record`.
+    pub fn of(record: Record<'_>) -> Self {
+        let mut hasher = Sha256::new();
+        for part in [record.key(), record.value()] {
+            hasher.update((part.map_or(-1, |part| part.len() as i64)).to_le_bytes());
+            hasher.update(part.unwrap_or_default());
+        }
+        let sha256 = hex(&hasher.finalize());
+        Self { offset: record.offset(), timestamp_ms: record.timestamp_ms(), sha256 }
+    }
 }
 
 /// What a commit knows of a partition.
@@ -186,6 +205,9 @@ pub struct Counts {
     pub refused: u64,
     /// Rows whose `_id` another document has.
     pub conflict: u64,
+    /// Offsets that were to be read and are gone, with `--fail-on-data-loss=false`; no records, so they
+    /// are outside of the balance.
+    pub lost: u64,
 }
 
 impl Counts {
@@ -205,6 +227,7 @@ impl Counts {
         self.rejected += other.rejected;
         self.refused += other.refused;
         self.conflict += other.conflict;
+        self.lost += other.lost;
     }
 
     /// Records that became no row.
@@ -224,10 +247,30 @@ pub struct CommitRecord {
     pub partitions: ByTopic<PartitionRecord>,
     /// The files of each side: a snapshot, then deltas.
     pub state: Vec<Vec<StateFile>>,
+    /// Rows of each side that can still match.
+    #[serde(default)]
+    pub rows: Vec<u64>,
+    /// The oldest batch whose files are all kept; what lies below is being removed.
+    #[serde(default)]
+    pub retained_from: Option<BatchId>,
     /// This batch's counts.
     pub counts: Counts,
     /// Since the first batch.
     pub total: Counts,
+}
+
+/// `epochs/<n>`: an engine that took the checkpoint over; the newest one owns it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct EpochRecord {
+    /// Random, so that two engines never write the same file.
+    pub(super) engine: String,
+}
+
+/// `rollbacks/<M>`: commits up to M were removed on purpose, and their batches run again as planned.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RollbackRecord {
+    /// The oldest batch whose files are all kept; commits from before the rollback may say less.
+    pub(super) retained_from: BatchId,
 }
 
 /// Seals a record: format, its own name, and a checksum over the rest.

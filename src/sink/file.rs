@@ -12,7 +12,7 @@ use crate::batch::BatchId;
 use crate::checkpoint::directory::{make_folder, sync_folder, write_synced};
 use crate::error::{Error, Result};
 use crate::query::output::{Output, SinkTarget};
-use crate::sink::{OutputRows, Refusal, Sink, json};
+use crate::sink::{OutputRows, Refusal, Refused, Sink, json};
 
 /// Writes files.
 #[derive(Debug)]
@@ -47,14 +47,18 @@ impl FileSink {
 
 #[async_trait]
 impl Sink for FileSink {
-    async fn open(&self, outputs: &[Output], _query_id: &str) -> Result<()> {
+    async fn open(&self, outputs: &[Output], _query_id: &str, _last_planned: Option<BatchId>) -> Result<()> {
         let to_files = |output: &&Output| {
             self.all_under.is_some() || !matches!(output.target, SinkTarget::MongoDb { .. })
         };
         outputs.iter().filter(to_files).try_for_each(|output| make_folder(&self.folder(output)))
     }
 
-    async fn fence(&self, _outputs: &[Output], _batch: BatchId, _done: bool) -> Result<()> {
+    async fn fence(&self, _outputs: &[Output]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn record(&self, _outputs: &[Output], _batch: BatchId, _refused: Refused) -> Result<()> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::batch::BatchId;
 use crate::error::Result;
 use crate::query::output::Output;
-use crate::sink::{OutputRows, Refusal, RefusalReason, Sink, json};
+use crate::sink::{OutputRows, Refusal, RefusalReason, Refused, Sink, json};
 
 /// Documents as JSON text: output, then `_id`.
 #[derive(Debug, Default)]
@@ -36,11 +36,15 @@ impl MemorySink {
 
 #[async_trait]
 impl Sink for MemorySink {
-    async fn open(&self, _outputs: &[Output], _query_id: &str) -> Result<()> {
+    async fn open(&self, _outputs: &[Output], _query_id: &str, _last_planned: Option<BatchId>) -> Result<()> {
         Ok(())
     }
 
-    async fn fence(&self, _outputs: &[Output], _batch: BatchId, _done: bool) -> Result<()> {
+    async fn fence(&self, _outputs: &[Output]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn record(&self, _outputs: &[Output], _batch: BatchId, _refused: Refused) -> Result<()> {
         Ok(())
     }
 

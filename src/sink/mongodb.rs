@@ -6,8 +6,8 @@
 //! was replaced finds a higher one and stops.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
@@ -18,16 +18,19 @@ use async_trait::async_trait;
 use bson::raw::{CString, RawArrayBuf, RawBson, RawDocumentBuf};
 use bson::{Bson, DateTime, Decimal128, Document, doc};
 use futures::future::BoxFuture;
-use mongodb::error::{Error as MongoError, ErrorKind as MongoErrorKind};
-use mongodb::options::{ClientOptions, CollectionOptions, ReturnDocument, WriteConcern};
-use mongodb::{Client, Collection};
+use mongodb::error::{
+    Error as MongoError, ErrorKind as MongoErrorKind, IndexedWriteError, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+};
+use mongodb::options::{ClientOptions, CollectionOptions, ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::{Client, ClientSession, Collection};
 
 use crate::batch::BatchId;
 use crate::clock::NANOS_PER_MS;
 use crate::error::{Error, ErrorKind, Result};
+use crate::faults::{FailPoint, Faults};
 use crate::query::output::{Output, SinkTarget};
 use crate::sink::json::{timestamp_nanos, unsupported};
-use crate::sink::{DocumentIds, OutputRows, Refusal, RefusalReason, Sink};
+use crate::sink::{Atomic, DocumentIds, OutputRows, Refusal, RefusalReason, Refused, Sink};
 
 /// The ledger's name.
 pub const LEDGER: &str = "_ecomm_batch";
@@ -38,6 +41,18 @@ const CHUNK_ROWS: usize = 5_000;
 /// Insert commands under way at once.
 const PARALLEL: usize = 4;
 
+/// Documents of one transaction; MongoDB ends one that runs for longer than a minute.
+const MAX_ATOMIC_DOCUMENTS: usize = 100_000;
+
+/// Their bytes.
+const MAX_ATOMIC_BYTES: usize = 64 * 1024 * 1024;
+
+/// For how long a commit whose outcome is unknown is asked for again, before the batch begins anew.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// The pause between.
+const COMMIT_POLL: Duration = Duration::from_millis(250);
+
 /// The largest document that MongoDB stores.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -45,8 +60,19 @@ const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 pub struct MongoDbSink {
     client: Client,
     hosts: String,
-    take_over: bool,
+    options: MongoDbOptions,
     claim: Mutex<Option<Claim>>,
+}
+
+/// How the sink behaves, beside its URI.
+#[derive(Clone, Debug, Default)]
+pub struct MongoDbOptions {
+    /// Take collections over from another query.
+    pub take_over: bool,
+    /// New batches are to be stored in transactions.
+    pub atomic: bool,
+    /// Where it may be made to fail.
+    pub faults: Arc<Faults>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +80,13 @@ struct Claim {
     query_id: String,
     /// The epoch of each collection that this query owns alone.
     epochs: BTreeMap<(String, String), i64>,
+}
+
+#[derive(Debug)]
+enum Topology {
+    ReplicaSet(String),
+    Sharded,
+    Standalone,
 }
 
 impl std::fmt::Debug for MongoDbSink {
@@ -67,7 +100,7 @@ impl MongoDbSink {
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config): not a MongoDB URI. The URI itself is never repeated.
-    pub async fn connect(uri: &str, take_over: bool) -> Result<Self> {
+    pub async fn connect(uri: &str, own: MongoDbOptions) -> Result<Self> {
         // The driver's message may hold the URI, and the URI a password.
         let bad = || {
             Error::config("the MongoDB URI can't be used")
@@ -79,7 +112,7 @@ impl MongoDbSink {
         options.server_selection_timeout.get_or_insert(Duration::from_secs(5));
         options.write_concern = Some(WriteConcern::majority());
         let client = Client::with_options(options).map_err(|_| bad())?;
-        Ok(Self { client, hosts, take_over, claim: Mutex::new(None) })
+        Ok(Self { client, hosts, options: own, claim: Mutex::new(None) })
     }
 
     /// Asks the deployment what it is and whether the user may write to `databases`; a line for people.
@@ -90,13 +123,10 @@ impl MongoDbSink {
         const ACTIONS: [&str; 4] = ["find", "insert", "update", "createCollection"];
         let admin = self.client.database("admin");
         let fail = |error: MongoError| self.failed("ask about", "admin", &error);
-        let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(fail)?;
-        let kind = match hello.get_str("setName") {
-            Ok(name) => format!("replica set \"{name}\""),
-            Err(_) if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") => {
-                "sharded cluster".to_owned()
-            }
-            Err(_) => {
+        let kind = match self.topology().await? {
+            Topology::ReplicaSet(name) => format!("replica set \"{name}\""),
+            Topology::Sharded => "sharded cluster".to_owned(),
+            Topology::Standalone => {
                 "standalone server (a replica set is safer: its writes survive the loss of a node)".to_owned()
             }
         };
@@ -135,8 +165,37 @@ impl MongoDbSink {
         Ok(format!("MongoDB at {}: {kind}, {who}", self.hosts))
     }
 
+    /// What the ledger says has to survive: it is read and written by a majority.
     fn ledger(&self, database: &str) -> Collection<Document> {
-        self.client.database(database).collection(LEDGER)
+        let options = CollectionOptions::builder()
+            .read_concern(ReadConcern::majority())
+            .write_concern(WriteConcern::majority())
+            .build();
+        self.client.database(database).collection_with_options(LEDGER, options)
+    }
+
+    /// One command, between two points at which a test may let it fail.
+    async fn command<T>(
+        &self,
+        command: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> Result<mongodb::error::Result<T>> {
+        self.options.faults.pass(FailPoint::MongoDbCommand)?;
+        let reply = command.await;
+        self.options.faults.pass(FailPoint::MongoDbCommand)?;
+        Ok(reply)
+    }
+
+    /// What kind of deployment it is.
+    async fn topology(&self) -> Result<Topology> {
+        let hello = self
+            .command(self.client.database("admin").run_command(doc! { "hello": 1 }))
+            .await?
+            .map_err(|error| self.failed("ask about", "admin", &error))?;
+        Ok(match hello.get_str("setName") {
+            Ok(name) => Topology::ReplicaSet(name.to_owned()),
+            Err(_) if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") => Topology::Sharded,
+            Err(_) => Topology::Standalone,
+        })
     }
 
     fn claim(&self) -> Option<Claim> {
@@ -144,7 +203,7 @@ impl MongoDbSink {
     }
 
     async fn create(&self, database: &str, collection: &str) -> Result<()> {
-        match self.client.database(database).create_collection(collection).await {
+        match self.command(self.client.database(database).create_collection(collection)).await? {
             // 48: it is there already.
             Err(error) if !matches!(error.kind.as_ref(), MongoErrorKind::Command(command) if command.code == 48) => {
                 Err(self.failed("create the collection", collection, &error))
@@ -154,12 +213,19 @@ impl MongoDbSink {
     }
 
     /// Raises the epoch of a collection, or refuses it.
-    async fn own(&self, database: &str, collection: &str, query_id: &str) -> Result<i64> {
+    async fn own(
+        &self,
+        database: &str,
+        collection: &str,
+        query_id: &str,
+        last_planned: Option<BatchId>,
+    ) -> Result<i64> {
         let ledger = self.ledger(database);
         let fail = |error: MongoError| self.failed("claim", collection, &error);
-        if let Some(entry) = ledger.find_one(doc! { "_id": collection }).await.map_err(fail)? {
+        let entry = self.command(ledger.find_one(doc! { "_id": collection })).await?.map_err(fail)?;
+        if let Some(entry) = entry {
             let owner = entry.get_str("query").unwrap_or_default();
-            if owner != query_id && !self.take_over {
+            if owner != query_id && !self.options.take_over {
                 return Err(Error::new(
                     ErrorKind::Sink,
                     format!("the collection \"{database}.{collection}\" belongs to another checkpoint's query"),
@@ -167,16 +233,24 @@ impl MongoDbSink {
                 .with("query", owner)
                 .advise("drop the collection and its ledger entry, choose another database or collection, or add --take-over"));
             }
+            let stored = entry.get_i64("batch").ok().filter(|_| owner == query_id);
+            let last = last_planned.map_or(-1, |id| id.0 as i64);
+            if let Some(stored) = stored.filter(|&stored| stored > last) {
+                return Err(Error::checkpoint(format!(
+                    "batch {stored} is stored in \"{database}.{collection}\", and the checkpoint ends before it: it is an old copy"
+                ))
+                .with("last batch of the checkpoint", last)
+                .advise("restore the newest checkpoint of this query, or start a new checkpoint with collections of its own"));
+            }
         }
-        let entry = ledger
+        let raise = ledger
             .find_one_and_update(
                 doc! { "_id": collection },
                 doc! { "$set": { "query": query_id }, "$inc": { "epoch": 1_i64 } },
             )
             .upsert(true)
-            .return_document(ReturnDocument::After)
-            .await
-            .map_err(fail)?;
+            .return_document(ReturnDocument::After);
+        let entry = self.command(raise).await?.map_err(fail)?;
         entry
             .and_then(|entry| entry.get_i64("epoch").ok())
             .ok_or_else(|| Error::internal(format!("the ledger entry of \"{collection}\" has no epoch")))
@@ -217,7 +291,8 @@ impl MongoDbSink {
         collection: &Collection<RawDocumentBuf>,
         documents: &[RawDocumentBuf],
     ) -> Result<Vec<Refusal>> {
-        let Err(error) = collection.insert_many(documents).ordered(false).await else {
+        let insert = collection.insert_many(documents).ordered(false);
+        let Err(error) = self.command(insert).await? else {
             return Ok(Vec::new());
         };
         let MongoErrorKind::InsertMany(failure) = error.kind.as_ref() else {
@@ -233,9 +308,9 @@ impl MongoDbSink {
             )));
         }
         let mut refusals = Vec::new();
-        let duplicates: BTreeSet<usize> =
-            errors.iter().filter(|error| error.code == 11000).map(|error| error.index).collect();
-        for error in errors.iter().filter(|error| error.code != 11000) {
+        let (duplicates, others): (Vec<_>, Vec<_>) = errors.iter().partition(|error| is_duplicate_id(error));
+        let duplicates: BTreeSet<usize> = duplicates.iter().map(|error| error.index).collect();
+        for error in others {
             refusals.push(Refusal {
                 row: error.index,
                 reason: RefusalReason::Refused,
@@ -249,7 +324,10 @@ impl MongoDbSink {
         Ok(refusals)
     }
 
-    /// Which of `documents` at `rows` are stored otherwise than they are here.
+    /// Which of `documents` at `rows`, whose `_id`s are taken, are stored otherwise than they are here.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if one is not yet stored by a majority: ask again.
     async fn different(
         &self,
         collection: &Collection<RawDocumentBuf>,
@@ -261,22 +339,193 @@ impl MongoDbSink {
         let mut different = Vec::new();
         let rows: Vec<usize> = rows.iter().copied().collect();
         for chunk in rows.chunks(1000) {
-            let id =
-                |document: &RawDocumentBuf| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
-            let ids: Vec<Bson> = chunk.iter().filter_map(|&row| id(&documents[row])).collect();
-            let found: Vec<RawDocumentBuf> = collection
-                .find(doc! { "_id": { "$in": ids } })
-                .await
-                .map_err(fail)?
-                .try_collect()
-                .await
-                .map_err(fail)?;
+            let ids: Vec<Bson> = chunk.iter().filter_map(|&row| id_of(&documents[row])).collect();
+            let find = collection.find(doc! { "_id": { "$in": ids } });
+            let found = self.command(find).await?.map_err(fail)?;
+            let found: Vec<RawDocumentBuf> = found.try_collect().await.map_err(fail)?;
             let stored: BTreeSet<&[u8]> = found.iter().map(|document| document.as_bytes()).collect();
-            different
-                .extend(chunk.iter().copied().filter(|&row| !stored.contains(documents[row].as_bytes())));
+            let known: BTreeSet<Vec<u8>> = found.iter().filter_map(id_bytes).collect();
+            for &row in chunk.iter().filter(|&&row| !stored.contains(documents[row].as_bytes())) {
+                if id_bytes(&documents[row]).is_some_and(|id| !known.contains(&id)) {
+                    return Err(Error::unavailable(format!(
+                        "a document of \"{}\" is not yet stored by a majority of MongoDB at \"{}\"",
+                        collection.name(),
+                        self.hosts
+                    )));
+                }
+                different.push(row);
+            }
         }
         Ok(different)
     }
+
+    fn collection(&self, database: &str, name: &str) -> Collection<RawDocumentBuf> {
+        let options = CollectionOptions::builder()
+            .read_concern(ReadConcern::majority())
+            .write_concern(WriteConcern::majority())
+            .build();
+        self.client.database(database).collection_with_options(name, options)
+    }
+
+    /// The entry of a collection in the ledger, as this engine left it.
+    fn own_entry(&self, database: &str, collection: &str) -> Option<Document> {
+        let claim = self.claim()?;
+        let epoch = *claim.epochs.get(&(database.to_owned(), collection.to_owned()))?;
+        Some(doc! { "_id": collection, "query": claim.query_id, "epoch": epoch })
+    }
+
+    /// Everything of a batch within a transaction that is under way.
+    async fn write_in(
+        &self,
+        session: &mut ClientSession,
+        batch: BatchId,
+        parts: &[Part<'_>],
+        refused: Refused,
+    ) -> Result<InTransaction> {
+        for part in parts {
+            let Some(mine) = self.own_entry(part.database, part.name) else { continue };
+            // The session's concerns hold; a collection's own would be refused.
+            let ledger: Collection<Document> = self.client.database(part.database).collection(LEDGER);
+            let fail = |error: MongoError| self.failed("record the batch of", part.name, &error);
+            let found = ledger.find_one(mine.clone()).session(&mut *session);
+            let Some(entry) = self.command(found).await?.map_err(fail)? else {
+                return Err(taken_over(part.database, part.name));
+            };
+            if entry.get_i64("batch").is_ok_and(|stored| stored >= batch.0 as i64) {
+                let count = |name: &str| entry.get_i64(name).unwrap_or(0) as u64;
+                let refused = Refused { refused: count("refused"), conflict: count("conflict") };
+                return Ok(InTransaction::End(Atomic::StoredBefore(refused)));
+            }
+            let update = ledger.update_one(mine, done(batch, refused)).session(&mut *session);
+            if self.command(update).await?.map_err(fail)?.matched_count != 1 {
+                return Err(taken_over(part.database, part.name));
+            }
+        }
+        for (index, part) in parts.iter().enumerate() {
+            let collection: Collection<RawDocumentBuf> =
+                self.client.database(part.database).collection(part.name);
+            for (chunk, first) in part.documents.chunks(CHUNK_ROWS).zip((0..).step_by(CHUNK_ROWS)) {
+                let insert = collection.insert_many(chunk).session(&mut *session);
+                let Err(error) = self.command(insert).await? else { continue };
+                let MongoErrorKind::InsertMany(failure) = error.kind.as_ref() else {
+                    return Err(self.failed("write to", part.name, &error));
+                };
+                let errors = failure.write_errors.as_deref().unwrap_or_default();
+                let Some(problem) = errors.first().filter(|_| !is_transient(&error)) else {
+                    return Err(self.failed("write to", part.name, &error));
+                };
+                let row = first + problem.index;
+                return Ok(match is_duplicate_id(problem) {
+                    true => InTransaction::Duplicate(index, row),
+                    false => InTransaction::End(Atomic::Refused(
+                        index,
+                        vec![Refusal {
+                            row: part.numbers[row],
+                            reason: RefusalReason::Refused,
+                            error: problem.message.clone(),
+                        }],
+                    )),
+                });
+            }
+        }
+        Ok(InTransaction::Written)
+    }
+
+    /// Commits; an outcome that is unknown is asked for again, and nothing else is done meanwhile.
+    async fn commit(&self, session: &mut ClientSession) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            match self.command(session.commit_transaction()).await? {
+                Ok(()) => return Ok(()),
+                Err(error)
+                    if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+                        && started.elapsed() < COMMIT_PATIENCE =>
+                {
+                    tracing::warn!(
+                        "MongoDB at \"{}\" did not say whether the batch is stored; asking again",
+                        self.hosts
+                    );
+                    tokio::time::sleep(COMMIT_POLL).await;
+                }
+                // The ledger tells the next attempt how it ended.
+                Err(error) if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => {
+                    return Err(Error::unavailable(format!(
+                        "MongoDB at \"{}\" does not say whether the batch is stored",
+                        self.hosts
+                    )));
+                }
+                Err(error) => return Err(self.failed("commit to", "the ledger", &error)),
+            }
+        }
+    }
+}
+
+/// The documents of an output, in one transaction with others.
+struct Part<'a> {
+    database: &'a str,
+    name: &'a str,
+    documents: Vec<RawDocumentBuf>,
+    /// For each the number of its row.
+    numbers: Vec<usize>,
+}
+
+enum InTransaction {
+    /// Everything is written, nothing committed.
+    Written,
+    /// The `_id` of this document of this part is taken.
+    Duplicate(usize, usize),
+    /// It has to be given up.
+    End(Atomic),
+}
+
+fn taken_over(database: &str, collection: &str) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!("another engine has taken over the collection \"{database}.{collection}\""),
+    )
+    .advise("leave the work to it, or stop it and start this one again")
+}
+
+/// What the ledger learns of a stored batch.
+fn done(batch: BatchId, refused: Refused) -> Document {
+    doc! { "$set": {
+        "batch": batch.0 as i64,
+        "refused": refused.refused as i64,
+        "conflict": refused.conflict as i64,
+    } }
+}
+
+fn id_of(document: &RawDocumentBuf) -> Option<Bson> {
+    document.get("_id").ok()??.try_into().ok()
+}
+
+/// The `_id` with its type, comparable.
+fn id_bytes(document: &RawDocumentBuf) -> Option<Vec<u8>> {
+    let mut id = RawDocumentBuf::new();
+    id.append(bson::cstr!("_id"), document.get("_id").ok()??.to_owned());
+    Some(id.into_bytes())
+}
+
+/// A key that is there already, in the index of `_id`; a unique index of somebody else refuses the row.
+fn is_duplicate_id(error: &IndexedWriteError) -> bool {
+    error.code == 11000 && error.message.contains("index: _id_")
+}
+
+/// The documents of `rows` with their row numbers, and the rows that are too large.
+fn documents(rows: &OutputRows) -> Result<(Vec<RawDocumentBuf>, Vec<usize>, Vec<Refusal>)> {
+    let (mut documents, mut numbers, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
+    for row in 0..rows.rows.num_rows() {
+        let document = document(rows, row)?;
+        let bytes = document.as_bytes().len();
+        if bytes > MAX_DOCUMENT_BYTES {
+            let error = format!("the document has {bytes} bytes, more than {MAX_DOCUMENT_BYTES}");
+            refusals.push(Refusal { row, reason: RefusalReason::Refused, error });
+        } else {
+            documents.push(document);
+            numbers.push(row);
+        }
+    }
+    Ok((documents, numbers, refusals))
 }
 
 fn is_transient(error: &MongoError) -> bool {
@@ -301,12 +550,25 @@ fn target(output: &Output) -> Option<(&str, &str, bool)> {
 
 #[async_trait]
 impl Sink for MongoDbSink {
-    async fn open(&self, outputs: &[Output], query_id: &str) -> Result<()> {
+    async fn open(&self, outputs: &[Output], query_id: &str, last_planned: Option<BatchId>) -> Result<()> {
+        if let Topology::Standalone = self.topology().await? {
+            if self.options.atomic {
+                return Err(Error::config(format!(
+                    "--mongodb-atomic needs transactions, and MongoDB at \"{}\" is a standalone server",
+                    self.hosts
+                ))
+                .advise("make it a replica set (one node is enough), or leave the option out"));
+            }
+            tracing::warn!(
+                "MongoDB at \"{}\" is a standalone server: documents are stored once, but a replica set is safer",
+                self.hosts
+            );
+        }
         let mut epochs = BTreeMap::new();
         for (database, collection, shared) in outputs.iter().filter_map(target) {
             self.create(database, collection).await?;
             if !shared {
-                let epoch = self.own(database, collection, query_id).await?;
+                let epoch = self.own(database, collection, query_id, last_planned).await?;
                 epochs.insert((database.to_owned(), collection.to_owned()), epoch);
             }
         }
@@ -315,32 +577,88 @@ impl Sink for MongoDbSink {
         Ok(())
     }
 
-    async fn fence(&self, outputs: &[Output], batch: BatchId, done: bool) -> Result<()> {
-        let Some(claim) = self.claim() else { return Ok(()) };
-        for (database, collection, shared) in outputs.iter().filter_map(target) {
-            let Some(&epoch) =
-                claim.epochs.get(&(database.to_owned(), collection.to_owned())).filter(|_| !shared)
-            else {
-                continue;
-            };
-            let mine = doc! { "_id": collection, "query": &claim.query_id, "epoch": epoch };
-            let ledger = self.ledger(database);
-            let fail = |error: MongoError| self.failed("check the ledger of", collection, &error);
-            let is_mine = if done {
-                let update = doc! { "$set": { "batch": batch.0 as i64 } };
-                ledger.update_one(mine, update).await.map_err(fail)?.matched_count == 1
-            } else {
-                ledger.find_one(mine).await.map_err(fail)?.is_some()
-            };
-            if !is_mine {
-                return Err(Error::new(
-                    ErrorKind::Fenced,
-                    format!("another engine has taken over the collection \"{database}.{collection}\""),
-                )
-                .advise("leave the work to it, or stop it and start this one again"));
+    async fn fence(&self, outputs: &[Output]) -> Result<()> {
+        for (database, collection, _) in outputs.iter().filter_map(target) {
+            let Some(mine) = self.own_entry(database, collection) else { continue };
+            let found = self.command(self.ledger(database).find_one(mine)).await?;
+            if found.map_err(|error| self.failed("check the ledger of", collection, &error))?.is_none() {
+                return Err(taken_over(database, collection));
             }
         }
         Ok(())
+    }
+
+    async fn record(&self, outputs: &[Output], batch: BatchId, refused: Refused) -> Result<()> {
+        for (database, collection, _) in outputs.iter().filter_map(target) {
+            let Some(mine) = self.own_entry(database, collection) else { continue };
+            let ledger = self.ledger(database);
+            let updated = self.command(ledger.update_one(mine, done(batch, refused))).await?;
+            let updated = updated.map_err(|error| self.failed("record the batch of", collection, &error))?;
+            if updated.matched_count != 1 {
+                return Err(taken_over(database, collection));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_atomically(
+        &self,
+        batch: BatchId,
+        outputs: &[(&Output, OutputRows)],
+        refused: Refused,
+    ) -> Result<Atomic> {
+        let (mut parts, mut num_documents, mut num_bytes) = (Vec::new(), 0, 0);
+        for (index, (output, rows)) in outputs.iter().enumerate() {
+            let Some((database, name, _)) = target(output) else {
+                return Err(Error::internal(format!("output \"{}\" does not go to MongoDB", output.name)));
+            };
+            let (documents, numbers, refusals) = documents(rows)?;
+            if !refusals.is_empty() {
+                return Ok(Atomic::Refused(index, refusals));
+            }
+            num_documents += documents.len();
+            num_bytes += documents.iter().map(|document| document.as_bytes().len()).sum::<usize>();
+            parts.push(Part { database, name, documents, numbers });
+        }
+        if num_documents > MAX_ATOMIC_DOCUMENTS || num_bytes > MAX_ATOMIC_BYTES {
+            return Ok(Atomic::DoesNotFit(format!(
+                "{num_documents} documents of {num_bytes} bytes; at most {MAX_ATOMIC_DOCUMENTS} of {MAX_ATOMIC_BYTES} fit"
+            )));
+        }
+        let fail = |error: MongoError| self.failed("begin a transaction with", "the ledger", &error);
+        let mut session = self.command(self.client.start_session()).await?.map_err(fail)?;
+        session
+            .start_transaction()
+            .read_concern(ReadConcern::snapshot())
+            .write_concern(WriteConcern::majority())
+            .await
+            .map_err(fail)?;
+        let outcome = self.write_in(&mut session, batch, &parts, refused).await;
+        if let Ok(InTransaction::Written) = outcome {
+            self.commit(&mut session).await?;
+            return Ok(Atomic::Stored);
+        }
+        if let Err(error) = self.command(session.abort_transaction()).await? {
+            // The server ends it by itself.
+            tracing::debug!("a transaction was not aborted: {error}");
+        }
+        match outcome? {
+            InTransaction::Written => Ok(Atomic::Stored),
+            InTransaction::End(end) => Ok(end),
+            InTransaction::Duplicate(index, row) => {
+                let part = &parts[index];
+                let collection = self.collection(part.database, part.name);
+                match self.different(&collection, &part.documents, &[row].into()).await?.is_empty() {
+                    true => Ok(Atomic::DoesNotFit("a part of it is stored already".to_owned())),
+                    false => {
+                        let error = "another document has that _id".to_owned();
+                        let row = part.numbers[row];
+                        let conflict = Refusal { row, reason: RefusalReason::Conflict, error };
+                        Ok(Atomic::Refused(index, vec![conflict]))
+                    }
+                }
+            }
+        }
     }
 
     async fn write(&self, output: &Output, _batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>> {
@@ -348,22 +666,8 @@ impl Sink for MongoDbSink {
         let Some((database, name, _)) = target(output) else {
             return Err(Error::internal(format!("output \"{}\" does not go to MongoDB", output.name)));
         };
-        let options = CollectionOptions::builder().write_concern(WriteConcern::majority()).build();
-        let collection: Collection<RawDocumentBuf> =
-            self.client.database(database).collection_with_options(name, options);
-        let mut refusals = Vec::new();
-        let (mut documents, mut numbers) = (Vec::new(), Vec::new());
-        for row in 0..rows.rows.num_rows() {
-            let document = document(rows, row)?;
-            let bytes = document.as_bytes().len();
-            if bytes > MAX_DOCUMENT_BYTES {
-                let error = format!("the document has {bytes} bytes, more than {MAX_DOCUMENT_BYTES}");
-                refusals.push(Refusal { row, reason: RefusalReason::Refused, error });
-            } else {
-                documents.push(document);
-                numbers.push(row);
-            }
-        }
+        let collection = self.collection(database, name);
+        let (documents, numbers, mut refusals) = documents(rows)?;
         let mut writes: Vec<BoxFuture<'_, Result<Vec<Refusal>>>> = Vec::new();
         for (documents, numbers) in documents.chunks(CHUNK_ROWS).zip(numbers.chunks(CHUNK_ROWS)) {
             let collection = &collection;

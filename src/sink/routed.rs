@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::query::output::{Output, SinkTarget};
 use crate::sink::file::FileSink;
 use crate::sink::mongodb::MongoDbSink;
-use crate::sink::{OutputRows, Refusal, Sink};
+use crate::sink::{Atomic, OutputRows, Refusal, Refused, Sink};
 
 /// MongoDB where an output asks for it, files for the others.
 #[derive(Debug)]
@@ -33,21 +33,43 @@ impl RoutedSink {
 
 #[async_trait]
 impl Sink for RoutedSink {
-    async fn open(&self, outputs: &[Output], query_id: &str) -> Result<()> {
+    async fn open(&self, outputs: &[Output], query_id: &str, last_planned: Option<BatchId>) -> Result<()> {
         if let Some(mongodb) = &self.mongodb {
-            mongodb.open(outputs, query_id).await?;
+            mongodb.open(outputs, query_id, last_planned).await?;
         }
-        self.files.open(outputs, query_id).await
+        self.files.open(outputs, query_id, last_planned).await
     }
 
-    async fn fence(&self, outputs: &[Output], batch: BatchId, done: bool) -> Result<()> {
+    async fn fence(&self, outputs: &[Output]) -> Result<()> {
         match &self.mongodb {
-            Some(mongodb) => mongodb.fence(outputs, batch, done).await,
+            Some(mongodb) => mongodb.fence(outputs).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn record(&self, outputs: &[Output], batch: BatchId, refused: Refused) -> Result<()> {
+        match &self.mongodb {
+            Some(mongodb) => mongodb.record(outputs, batch, refused).await,
             None => Ok(()),
         }
     }
 
     async fn write(&self, output: &Output, batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>> {
         self.route(output)?.write(output, batch, rows).await
+    }
+    async fn write_atomically(
+        &self,
+        batch: BatchId,
+        outputs: &[(&Output, OutputRows)],
+        refused: Refused,
+    ) -> Result<Atomic> {
+        let is_mongodb =
+            |(output, _): &(&Output, OutputRows)| matches!(output.target, SinkTarget::MongoDb { .. });
+        match &self.mongodb {
+            Some(mongodb) if outputs.iter().all(is_mongodb) => {
+                mongodb.write_atomically(batch, outputs, refused).await
+            }
+            _ => Ok(Atomic::DoesNotFit("an output goes to files, which have no transactions".to_owned())),
+        }
     }
 }

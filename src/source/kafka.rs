@@ -33,6 +33,9 @@ const METADATA_GRACE: Duration = Duration::from_secs(3);
 /// How often the broker is asked for it meanwhile.
 const METADATA_POLL: Duration = Duration::from_millis(200);
 
+/// What to do about records that are gone.
+const RESTORE_TOPIC: &str = "restore the topic or start a new checkpoint with --checkpoint; --fail-on-data-loss=false goes on with what is there and counts what is lost";
+
 /// How to reach a cluster: librdkafka properties, which may hold secrets and are never printed.
 #[derive(Clone)]
 pub struct KafkaConfig {
@@ -159,13 +162,9 @@ impl Source for KafkaSource {
         let started = Instant::now();
         loop {
             let found = self.on_each(TopicReader::extents).await?;
-            let missing = self.topics.values().zip(&found).find(|(_, of_topic)| of_topic.is_empty());
-            let Some((reader, _)) = missing else {
-                return Ok(found.into_iter().flatten().collect());
-            };
             // A topic that was just made is not known to every broker at once.
-            if started.elapsed() > METADATA_GRACE {
-                return Err(reader.missing_topic());
+            if found.iter().all(|of_topic| !of_topic.is_empty()) || started.elapsed() > METADATA_GRACE {
+                return Ok(found.into_iter().flatten().collect());
             }
             tokio::time::sleep(METADATA_POLL).await;
         }
@@ -296,9 +295,9 @@ impl TopicReader {
                         unfinished.remove(&partition);
                     }
                 }
-                // Since the assignment is new, this end is at or beyond the one that was planned with.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     last_sign = Instant::now();
+                    self.assert_reaches(consumer, partition, open)?;
                     unfinished.remove(&partition);
                 }
                 Some(Err(error)) if is_unknown_topic(&error) && started.elapsed() <= METADATA_GRACE => {}
@@ -308,7 +307,7 @@ impl TopicReader {
                         format!("the topic \"{}\" was deleted while it was read", self.topic),
                     )
                     .because(error.to_string())
-                    .advise("restore the topic, or start a new checkpoint with --checkpoint"));
+                    .advise(RESTORE_TOPIC));
                 }
                 Some(Err(error)) => return Err(self.failed(&error)),
                 None if last_sign.elapsed() > SILENCE_TIMEOUT => {
@@ -325,9 +324,28 @@ impl TopicReader {
         Ok(())
     }
 
-    fn missing_topic(&self) -> Error {
-        Error::config(format!("the topic \"{}\" does not exist at \"{}\"", self.topic, self.brokers))
-            .advise(format!("create it: ecomm-batch topics create --brokers {}", self.brokers))
+    /// The end of a partition was met: it must be at or beyond the one that was planned with.
+    fn assert_reaches(
+        &self,
+        consumer: &BaseConsumer<QuietContext>,
+        partition: i32,
+        open: &BTreeMap<i32, (OffsetRange, Records)>,
+    ) -> Result<()> {
+        let Some((range, _)) = open.get(&partition) else { return Ok(()) };
+        let (_, end) = consumer
+            .fetch_watermarks(&self.topic, partition, ANSWER_TIMEOUT)
+            .map_err(|source| self.failed(&source))?;
+        if end >= range.end {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::DataLoss,
+            format!(
+                "the topic \"{}\" was made again or cut: partition {partition} ends at {end}, records up to {} were planned",
+                self.topic, range.end
+            ),
+        )
+        .advise(RESTORE_TOPIC))
     }
 
     fn failed(&self, error: &KafkaError) -> Error {
@@ -353,7 +371,7 @@ impl TopicReader {
                 format!("the broker no longer has the offsets of \"{}\" that were planned", self.topic),
             )
             .because(error.to_string())
-            .advise("restore the topic, or start a new checkpoint with --checkpoint"),
+            .advise(RESTORE_TOPIC),
             _ => Error::unavailable(format!("could not reach Kafka at \"{}\"", self.brokers))
                 .because(error.to_string())
                 .advise("start it, or give the right address with --brokers"),

@@ -26,12 +26,11 @@ pub struct Extent {
 #[async_trait]
 pub trait Source: Send + Sync {
     /// What each partition of each topic holds now; partitions that were added since the last
-    /// call are in it.
+    /// call are in it, topics that do not exist are left out.
     ///
     /// # Errors
     /// * [`Unavailable`](crate::error::ErrorKind::Unavailable): no broker answers; ask again.
-    /// * [`Config`](crate::error::ErrorKind::Config): a topic does not exist, or the broker refuses
-    ///   the credentials.
+    /// * [`Config`](crate::error::ErrorKind::Config): the broker refuses the credentials.
     async fn extents(&self) -> Result<PerPartition<Extent>>;
 
     /// Reads exactly the records of `ranges`, of each in offset order. Offsets without a record

@@ -14,8 +14,10 @@ use arrow::array::TimestampNanosecondArray;
 use arrow::array::{Array, AsArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use ecomm_batch::batch::SinkMode;
 use ecomm_batch::clock::ManualClock;
-use ecomm_batch::engine::{Engine, EngineOptions, FailPoint};
+use ecomm_batch::engine::{Engine, EngineOptions};
+use ecomm_batch::faults::{Action, FailPoint, Faults};
 use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
@@ -201,6 +203,7 @@ struct Pipeline {
     source: Arc<MemorySource>,
     sink: Arc<MemorySink>,
     clock: Arc<ManualClock>,
+    faults: Arc<Faults>,
     /// Gone for a moment while it is opened again: the lock goes with it.
     engine: Option<Engine>,
     model: Model,
@@ -215,15 +218,16 @@ fn failed(error: impl ToString) -> TestCaseError {
 }
 
 impl Pipeline {
-    fn new(shape: &Shape) -> Result<Self, TestCaseError> {
+    async fn new(shape: &Shape) -> Result<Self, TestCaseError> {
         let checkpoint = ecomm_batch::case::scratch_folder().map_err(failed)?;
         let (source, sink) = (Arc::<MemorySource>::default(), Arc::<MemorySink>::default());
         let clock = Arc::new(ManualClock::new(START_MS));
+        let faults = Arc::<Faults>::default();
         for topic in TOPICS {
             source.create(TopicPartition::new(topic, 0));
         }
         let program = Arc::new(Program::plan(folder(shape)).map_err(failed)?);
-        let engine = open(&program, checkpoint.path(), &source, &sink, &clock)?;
+        let engine = open(&program, checkpoint.path(), &source, &sink, &clock, &faults).await?;
         let mut log = BTreeMap::new();
         log.insert((0, 0), Vec::new());
         log.insert((1, 0), Vec::new());
@@ -235,6 +239,7 @@ impl Pipeline {
             source,
             sink,
             clock,
+            faults,
             engine: Some(engine),
             log,
             num_checked: 0,
@@ -250,15 +255,15 @@ impl Pipeline {
                 use ecomm_batch::clock::Clock;
                 self.clock.set(self.clock.now_ms() + seconds * 1000);
             }
-            Step::Restart => self.reopen()?,
+            Step::Restart => self.reopen().await?,
             Step::Trigger(max) => {
                 self.engine()?.batch(*max, None).await.map_err(failed)?;
             }
             Step::Crash(point) => {
-                self.engine()?.fail_at(*point);
+                self.faults.arm(*point, 0, Action::Error);
                 // Without records and without time there is no batch to die in.
                 let died = self.engine()?.batch(None, None).await.is_err();
-                self.reopen()?;
+                self.reopen().await?;
                 if died {
                     self.engine()?.finish_pending().await.map_err(failed)?;
                 }
@@ -296,10 +301,12 @@ impl Pipeline {
         self.engine.as_mut().ok_or_else(|| failed("there is no engine"))
     }
 
-    fn reopen(&mut self) -> Result<(), TestCaseError> {
+    async fn reopen(&mut self) -> Result<(), TestCaseError> {
         self.engine = None;
-        self.engine =
-            Some(open(&self.program, self.checkpoint.path(), &self.source, &self.sink, &self.clock)?);
+        self.engine = Some(
+            open(&self.program, self.checkpoint.path(), &self.source, &self.sink, &self.clock, &self.faults)
+                .await?,
+        );
         Ok(())
     }
 
@@ -367,24 +374,27 @@ impl Pipeline {
     }
 }
 
-fn open(
+async fn open(
     program: &Arc<Program>,
     checkpoint: &Path,
     source: &Arc<MemorySource>,
     sink: &Arc<MemorySink>,
     clock: &Arc<ManualClock>,
+    faults: &Arc<Faults>,
 ) -> Result<Engine, TestCaseError> {
     let options = EngineOptions {
-        checkpoint: checkpoint.to_owned(),
+        checkpoint: checkpoint.into(),
         new_query_id: "oracle".to_owned(),
         max_offsets_per_trigger: None,
         starting_offsets: StartingOffsets::Earliest,
         fail_on_data_loss: true,
         retain_batches: 100,
+        sink_mode: SinkMode::Idempotent,
+        faults: Arc::clone(faults),
     };
     let stop = tokio::sync::watch::channel(false).1;
     let (source, sink, clock) = (Arc::clone(source), Arc::clone(sink), Arc::clone(clock));
-    Engine::open(Arc::clone(program), source, sink, clock, options, stop).map_err(failed)
+    Engine::open(Arc::clone(program), source, sink, clock, options, stop).await.map_err(failed)
 }
 
 fn chrono_text(seconds: i64) -> String {
@@ -466,7 +476,7 @@ fn streaming_equals_batch(keeps: [bool; 2], name: &'static str) {
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&(shape(keeps), steps()), |(shape, steps)| {
         runtime.block_on(async {
-            let mut pipeline = Pipeline::new(&shape)?;
+            let mut pipeline = Pipeline::new(&shape).await?;
             for step in &steps {
                 pipeline.step(step).await?;
             }

@@ -13,5 +13,8 @@ mod bad_input;
 /// One batch, many batches, uneven ones with restarts: the same.
 mod splits;
 
+/// Killed at every step.
+mod crashes;
+
 /// Users, rights and passwords.
 mod rights;

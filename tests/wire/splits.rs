@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ecomm_batch::checkpoint::Checkpoint;
+use ecomm_batch::batch::SinkMode;
 use ecomm_batch::cli::Shares;
 use ecomm_batch::clock::{Clock, ManualClock, SystemClock};
 use ecomm_batch::engine::{Engine, EngineOptions};
@@ -34,7 +34,7 @@ struct Pipeline<'a> {
 }
 
 impl Pipeline<'_> {
-    fn open(&self) -> Engine {
+    async fn open(&self) -> Engine {
         let variable = |name: &str| match name {
             "ORDERS_TOPIC" => Some("orders-splits".to_owned()),
             "PAYMENTS_TOPIC" => Some("payments-splits".to_owned()),
@@ -48,27 +48,28 @@ impl Pipeline<'_> {
         // Time stands still, so that nothing falls idle: the data alone decides.
         let clock = Arc::new(ManualClock::new(self.now_ms));
         let options = EngineOptions {
-            checkpoint: self.folder.path().join("checkpoint"),
+            checkpoint: self.folder.path().join("checkpoint").as_path().into(),
             new_query_id: "splits".to_owned(),
             max_offsets_per_trigger: None,
             starting_offsets: StartingOffsets::Earliest,
             fail_on_data_loss: true,
             retain_batches: 100,
+            sink_mode: SinkMode::Idempotent,
+            faults: Arc::default(),
         };
         let stop = tokio::sync::watch::channel(false).1;
-        Engine::open(program, Arc::new(source), Arc::new(sink), clock, options, stop).expect("opens")
+        Engine::open(program, Arc::new(source), Arc::new(sink), clock, options, stop).await.expect("opens")
     }
 
     /// Reads everything; `max` says how large the next batch may be and whether a restart comes before it.
     async fn drain(&self, mut max: impl FnMut() -> (Option<u64>, bool)) -> u64 {
-        let mut engine = self.open();
-        engine.open_outputs().await.expect("outputs");
+        let mut engine = self.open().await;
         let mut num_batches = 0;
         loop {
             let (max, restarts) = max();
             if restarts {
                 drop(engine);
-                engine = self.open();
+                engine = self.open().await;
             }
             match engine.batch(max, None).await.expect("a batch") {
                 Some(_) => num_batches += 1,
@@ -78,11 +79,10 @@ impl Pipeline<'_> {
     }
 
     /// What came out and what waits, as facts with their number.
-    fn outcome(&self) -> BTreeMap<String, u64> {
+    async fn outcome(&self) -> BTreeMap<String, u64> {
         let mut facts = reconcile::documents_of_files(&self.folder.path().join("outputs")).expect("outputs");
-        let checkpoint = self.folder.path().join("checkpoint");
-        assert!(Checkpoint::read_only(&checkpoint).recover().expect("a checkpoint").is_some());
-        facts.extend(reconcile::waiting(&checkpoint).expect("the state"));
+        let checkpoint = self.folder.path().join("checkpoint").as_path().into();
+        facts.extend(reconcile::waiting(&checkpoint).await.expect("the state"));
         let mut counted = BTreeMap::new();
         for fact in facts {
             *counted.entry(fact).or_default() += 1;
@@ -118,14 +118,14 @@ async fn one_batch_many_batches_and_uneven_ones_give_the_same() {
     let whole = pipeline();
     assert_eq!(whole.drain(|| (None, false)).await, 1);
     let facts: Vec<String> =
-        whole.outcome().into_iter().flat_map(|(fact, count)| vec![fact; count as usize]).collect();
+        whole.outcome().await.into_iter().flat_map(|(fact, count)| vec![fact; count as usize]).collect();
     let report = reconcile::compare(&ledger, facts);
     assert!(report.is_clean(), "{report}");
 
     let even = pipeline();
     let num_batches = even.drain(|| (Some(num_records.div_ceil(50)), false)).await;
     println!("{num_records} records in 1 and in {num_batches} batches ({:?})", started.elapsed());
-    assert!(even.outcome() == whole.outcome(), "even batches differ");
+    assert!(even.outcome().await == whole.outcome().await, "even batches differ");
 
     let seed: u64 = rand::random();
     println!("seed of the splits: {seed}");
@@ -140,5 +140,5 @@ async fn one_batch_many_batches_and_uneven_ones_give_the_same() {
         })
         .await;
     println!("and in {num_batches} uneven ones with restarts ({:?})", started.elapsed());
-    assert!(uneven.outcome() == whole.outcome(), "uneven batches differ");
+    assert!(uneven.outcome().await == whole.outcome().await, "uneven batches differ");
 }
