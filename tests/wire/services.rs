@@ -12,15 +12,40 @@ use tempfile::TempDir;
 pub struct Services {
     pub brokers: String,
     pub mongodb: String,
-    children: Vec<Child>,
+    /// Kafka, then mongod.
+    processes: Vec<Process>,
     folder: TempDir,
+}
+
+/// A server that can be taken away and come back.
+pub struct Process {
+    command: Command,
+    child: Child,
+}
+
+impl Process {
+    fn start(mut command: Command) -> Self {
+        let child = command.spawn().expect("starts");
+        Self { command, child }
+    }
+
+    /// Killed as by a power cut, and gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    /// The same command again, after [`Process::kill`].
+    pub fn start_again(&mut self) {
+        self.child = self.command.spawn().expect("starts");
+    }
 }
 
 impl Drop for Services {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
+        for process in &mut self.processes {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
         }
     }
 }
@@ -80,6 +105,57 @@ impl Mongod {
     }
 }
 
+/// A running S3-compatible server with one bucket, `checkpoints`.
+pub struct S3 {
+    /// Its URL.
+    pub endpoint: String,
+    child: Child,
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl S3 {
+    /// Starts it; `None`, with a line that says why, where it is not installed. In CI that fails.
+    pub async fn start() -> Option<Self> {
+        let Some(moto) = installed("MOTO", "moto-5.2.5") else {
+            assert!(std::env::var("CI").is_err(), "in CI a skip is a failure: run tests/services/install.sh");
+            eprintln!("SKIPPED: no S3 server (MOTO): run tests/services/install.sh");
+            return None;
+        };
+        let port = free_port();
+        let child = Command::new("python3")
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
+            .env("PYTHONPATH", moto)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("python3 starts");
+        let s3 = Self { endpoint: format!("http://127.0.0.1:{port}"), child };
+        until("the S3 server answers and has the bucket", async || {
+            let put = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT"];
+            let output = Command::new("curl").args(put).arg(format!("{}/checkpoints", s3.endpoint)).output();
+            output.is_ok_and(|output| output.stdout == b"200")
+        })
+        .await;
+        Some(s3)
+    }
+
+    /// The variables that lead a process to it.
+    pub fn variables(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-east-1"),
+        ]
+    }
+}
+
 /// Where `tests/services/install.sh` puts things, or where the environment says.
 fn installed(variable: &str, default: &str) -> Option<PathBuf> {
     let home = std::env::var("HOME").unwrap_or_default();
@@ -108,13 +184,23 @@ impl Services {
         let mut services = Self {
             brokers: format!("127.0.0.1:{broker}"),
             mongodb: format!("mongodb://127.0.0.1:{mongo}/?replicaSet=rs0"),
-            children: Vec::new(),
+            processes: Vec::new(),
             folder,
         };
         services.start_kafka(&libs, broker, controller);
         services.start_mongod(&mongod, mongo).await;
         services.wait_for_kafka().await;
         Some(services)
+    }
+
+    /// The broker.
+    pub fn kafka(&mut self) -> &mut Process {
+        &mut self.processes[0]
+    }
+
+    /// The database.
+    pub fn mongod(&mut self) -> &mut Process {
+        &mut self.processes[1]
     }
 
     fn log(&self, name: &str) -> Stdio {
@@ -151,27 +237,28 @@ impl Services {
             .status()
             .expect("java runs");
         assert!(formatted.success(), "Kafka's storage could not be formatted");
-        let child = Command::new("java")
+        let mut command = Command::new("java");
+        command
             .args(["-Xmx1g", "-cp", &classpath, "kafka.Kafka"])
             .arg(&config)
             .stdout(self.log("kafka.out"))
-            .stderr(self.log("kafka.err"))
-            .spawn()
-            .expect("Kafka starts");
-        self.children.push(child);
+            .stderr(self.log("kafka.err"));
+        self.processes.push(Process::start(command));
     }
 
     async fn start_mongod(&mut self, mongod: &Path, port: u16) {
         let data = self.folder.path().join("mongodb");
         std::fs::create_dir(&data).expect("a folder");
-        let child = Command::new(mongod)
-            .args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--dbpath"])
+        let mut command = Command::new(mongod);
+        command
+            .args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--port", &port.to_string()])
+            // A transaction of an engine that was killed is in the way until it expires.
+            .args(["--setParameter", "transactionLifetimeLimitSeconds=3"])
+            .args(["--setParameter", "enableTestCommands=1", "--dbpath"])
             .arg(&data)
             .stdout(self.log("mongod.out"))
-            .stderr(self.log("mongod.err"))
-            .spawn()
-            .expect("mongod starts");
-        self.children.push(child);
+            .stderr(self.log("mongod.err"));
+        self.processes.push(Process::start(command));
         let direct =
             mongodb::Client::with_uri_str(format!("mongodb://127.0.0.1:{port}/?directConnection=true"))
                 .await
@@ -188,7 +275,8 @@ impl Services {
         .await;
     }
 
-    async fn wait_for_kafka(&self) {
+    /// Waits until the broker answers.
+    pub async fn wait_for_kafka(&self) {
         use rdkafka::consumer::{BaseConsumer, Consumer};
         let consumer: BaseConsumer = rdkafka::ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)

@@ -1,0 +1,298 @@
+//! Older engines, old copies of a checkpoint, records that are gone, S3-like stores, commands that fail.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use bson::{Document, doc};
+use ecomm_batch::source::kafka::KafkaConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{Offset, TopicPartitionList};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::services::{S3, Services, ecomm_batch, until};
+
+struct Pipeline<'a> {
+    services: &'a Services,
+    name: &'a str,
+    folder: tempfile::TempDir,
+    checkpoint: String,
+    variables: Vec<(&'static str, &'a str)>,
+}
+
+impl<'a> Pipeline<'a> {
+    fn new(services: &'a Services, name: &'a str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpoint = folder.path().join("checkpoint").display().to_string();
+        Self { services, name, folder, checkpoint, variables: Vec::new() }
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = ecomm_batch();
+        command
+            .arg(subcommand)
+            .envs(self.variables.iter().copied())
+            .env("KAFKA_BROKERS", &self.services.brokers)
+            .env("MONGODB_URI", &self.services.mongodb)
+            .env("ORDERS_TOPIC", format!("orders-{}", self.name))
+            .env("PAYMENTS_TOPIC", format!("payments-{}", self.name))
+            .env("MONGODB_DATABASE", format!("mart_{}", self.name))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.folder.path().join("ledger.jsonl")
+    }
+
+    fn produce(&self, more: &[&str]) {
+        let output = self.command("produce").arg("--ledger").arg(self.ledger()).args(more).output();
+        let output = output.expect("runs");
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    fn run(&self, more: &[&str]) -> Output {
+        let mut command = self.command("run");
+        command.args(["--trigger", "available-now", "--checkpoint", &self.checkpoint]).args(more);
+        command.output().expect("runs")
+    }
+
+    #[track_caller]
+    fn succeeds(&self, more: &[&str]) {
+        let output = self.run(more);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    #[track_caller]
+    fn fails(&self, code: i32, words: &[&str], more: &[&str]) {
+        let output = self.run(more);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+        for word in words {
+            assert!(text(&output).contains(word), "\"{word}\" is not in: {}", text(&output));
+        }
+    }
+
+    #[track_caller]
+    fn reconciles(&self) {
+        let mut command = self.command("reconcile");
+        command.arg("--ledger").arg(self.ledger()).args(["--checkpoint", &self.checkpoint]);
+        let output = command.output().expect("runs");
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    async fn count(&self, collection: &str) -> u64 {
+        let client = mongodb::Client::with_uri_str(&self.services.mongodb).await.expect("a client");
+        let database = client.database(&format!("mart_{}", self.name));
+        database.collection::<Document>(collection).count_documents(doc! {}).await.expect("counted")
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn copy(from: &str, to: &Path) {
+    let status = Command::new("cp").args(["-r", from]).arg(to).status().expect("cp runs");
+    assert!(status.success());
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("signalled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_is_loud_and_harmless() {
+    let Some(services) = Services::start().await else { return };
+    let Some(s3) = S3::start().await else { return };
+    old_copy_of_a_checkpoint(&services).await;
+    checkpoint_in_a_bucket(&services, &s3);
+    paused_engine(&services, &s3).await;
+    records_that_are_gone(&services).await;
+    failing_commands(&services).await;
+}
+
+/// The ledger knows of later batches than the checkpoint: exit 3, and the newest one goes on.
+async fn old_copy_of_a_checkpoint(services: &Services) {
+    let pipeline = Pipeline::new(services, "copy");
+    pipeline.produce(&["--count", "500"]);
+    pipeline.succeeds(&["--max-offsets-per-trigger", "400"]);
+    let copied = pipeline.folder.path().join("copied");
+    copy(&pipeline.checkpoint, &copied);
+    pipeline.produce(&["--count", "500", "--seed", "2"]);
+    let newest = pipeline.checkpoint.clone();
+    pipeline.succeeds(&["--max-offsets-per-trigger", "400"]);
+    let old = Pipeline { checkpoint: copied.display().to_string(), ..pipeline };
+    old.fails(3, &["old copy", "restore the newest checkpoint"], &[]);
+
+    // Rolled back on purpose it plans nothing anew, and stores nothing twice.
+    let again = Pipeline { checkpoint: newest, ..old };
+    let before = again.count("validated_orders").await;
+    let tool = |arguments: &[&str]| {
+        let output =
+            again.command("checkpoint").args(arguments).arg(&again.checkpoint).output().expect("runs");
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    assert!(tool(&["rollback", "--to", "1"]).contains("nothing was changed"));
+    tool(&["rollback", "--to", "1", "--yes"]);
+    assert!(tool(&["show"]).contains("pending"));
+    again.succeeds(&[]);
+    assert!(tool(&["verify"]).contains("sound"));
+    assert_eq!(again.count("validated_orders").await, before);
+    let mut state = again.command("state");
+    state.args([
+        &again.checkpoint,
+        "--sql",
+        "SELECT count(*) AS waiting FROM orders_state WHERE NOT _row_matched",
+    ]);
+    let output = state.output().expect("runs");
+    assert!(output.status.success() && text(&output).contains("waiting"), "{}", text(&output));
+}
+
+/// The same guarantees on an S3-like store, killed on the way.
+fn checkpoint_in_a_bucket(services: &Services, s3: &S3) {
+    let mut pipeline = Pipeline::new(services, "bucket");
+    pipeline.checkpoint = "s3://checkpoints/bucket".to_owned();
+    pipeline.variables = s3.variables().to_vec();
+    pipeline.produce(&["--count", "2000"]);
+    for skip in [20, 45, 40] {
+        let mut command = pipeline.command("run");
+        command.env("ECOMM_BATCH_FAULT", format!("checkpoint-file {skip} kill"));
+        command.args(["--trigger", "available-now", "--max-offsets-per-trigger", "700"]);
+        let output = command.args(["--checkpoint", &pipeline.checkpoint]).output().expect("runs");
+        assert!(!output.status.success(), "{}", text(&output));
+    }
+    pipeline.succeeds(&["--max-offsets-per-trigger", "700"]);
+    pipeline.succeeds(&[]);
+    pipeline.reconciles();
+    let output =
+        pipeline.command("checkpoint").args(["verify", &pipeline.checkpoint]).output().expect("runs");
+    assert!(output.status.success() && text(&output).contains("sound"), "{}", text(&output));
+    pipeline.checkpoint = "s3://nowhere/bucket".to_owned();
+    pipeline.fails(2, &["s3://nowhere/bucket", "create the bucket"], &[]);
+}
+
+/// An engine is paused, a newer one goes on, the older one wakes up and exits 5.
+async fn paused_engine(services: &Services, s3: &S3) {
+    for bucket in [false, true] {
+        let name = if bucket { "pausedbucket" } else { "paused" };
+        let mut pipeline = Pipeline::new(services, name);
+        if bucket {
+            pipeline.checkpoint = "s3://checkpoints/paused".to_owned();
+            pipeline.variables = s3.variables().to_vec();
+        }
+        pipeline.produce(&["--count", "3000"]);
+        let progress = pipeline.folder.path().join("progress.jsonl");
+        let mut old = pipeline
+            .command("run")
+            .args([
+                "--trigger",
+                "20ms",
+                "--max-offsets-per-trigger",
+                "300",
+                "--checkpoint",
+                &pipeline.checkpoint,
+            ])
+            .arg("--progress")
+            .arg(&progress)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        until("the old engine is at work", async || {
+            std::fs::read_to_string(&progress).is_ok_and(|text| text.lines().count() >= 3)
+        })
+        .await;
+        signal(&old, Signal::STOP);
+        if !bucket {
+            std::fs::remove_file(Path::new(&pipeline.checkpoint).join("lock")).expect("taken away");
+        }
+        pipeline.succeeds(&["--max-offsets-per-trigger", "700"]);
+        pipeline.succeeds(&[]);
+        pipeline.reconciles();
+        signal(&old, Signal::CONT);
+        let status = old.wait().expect("reaped");
+        assert_eq!(status.code(), Some(5), "an older engine that wakes up is fenced");
+        pipeline.reconciles();
+        let verify = pipeline.command("checkpoint").args(["verify", &pipeline.checkpoint]).output();
+        assert!(verify.expect("runs").status.success());
+    }
+}
+
+/// Offsets aged out, a topic deleted, made again with fewer and with more records: exit 4, or skipped and counted.
+async fn records_that_are_gone(services: &Services) {
+    let kafka = KafkaConfig::new(&services.brokers, Default::default());
+    let admin: AdminClient<DefaultClientContext> = kafka.client(&[], &[]).create().expect("a client");
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let delete = async |topic: &str| {
+        admin.delete_topics(&[topic], &options).await.expect("asked");
+        let consumer: rdkafka::consumer::BaseConsumer = kafka.client(&[], &[]).create().expect("a client");
+        until("the topic is gone", async || {
+            use rdkafka::consumer::Consumer;
+            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(5));
+            metadata.is_ok_and(|metadata| metadata.topics()[0].partitions().is_empty())
+        })
+        .await;
+    };
+    let pipeline = Pipeline::new(services, "gone");
+    pipeline.produce(&["--count", "1000"]);
+    pipeline.succeeds(&[]);
+    pipeline.produce(&["--count", "1000", "--seed", "2"]);
+    let mut before = TopicPartitionList::new();
+    for partition in 0..3 {
+        before.add_partition_offset("orders-gone", partition, Offset::End).expect("listed");
+    }
+    admin.delete_records(&before, &options).await.expect("deleted");
+    pipeline.fails(4, &["are gone from the broker", "orders-gone/"], &[]);
+    let progress = pipeline.folder.path().join("progress.jsonl");
+    let path = progress.display().to_string();
+    pipeline.succeeds(&["--fail-on-data-loss", "false", "--progress", &path]);
+    let lines = std::fs::read_to_string(&progress).expect("progress");
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().expect("a batch")).expect("JSON");
+    assert!(last["total"]["lost"].as_u64().is_some_and(|lost| (900..1200).contains(&lost)), "{last}");
+
+    for (seed, count) in [("3", "100"), ("4", "6000")] {
+        delete("payments-gone").await;
+        pipeline.fails(4, &["payments-gone"], &[]);
+        pipeline.produce(&["--count", count, "--seed", seed]);
+        pipeline.fails(4, &["payments-gone", "made again"], &[]);
+        let before = pipeline.count("dead_letters").await;
+        // What has the place of a record that was read is never read: no conflict, nothing twice.
+        pipeline.succeeds(&["--fail-on-data-loss", "false"]);
+        let client = mongodb::Client::with_uri_str(&services.mongodb).await.expect("a client");
+        let letters = client.database("mart_gone").collection::<Document>("dead_letters");
+        let conflicts = letters.count_documents(doc! { "reason": "conflict" }).await.expect("counted");
+        assert_eq!(conflicts, 0, "{} letters, {before} before", pipeline.count("dead_letters").await);
+    }
+}
+
+/// Inserts and commits that fail on the way: tried again, and everything is stored once.
+async fn failing_commands(services: &Services) {
+    let client = mongodb::Client::with_uri_str(&services.mongodb).await.expect("a client");
+    let admin = client.database("admin");
+    for (number, (fails, atomic)) in [
+        (doc! { "failCommands": ["insert"], "errorCode": 11602 }, false),
+        (doc! { "failCommands": ["insert"], "closeConnection": true }, false),
+        (doc! { "failCommands": ["insert"], "writeConcernError": { "code": 91, "errmsg": "shutdown" } }, false),
+        (doc! { "failCommands": ["insert"], "errorCode": 112, "errorLabels": ["TransientTransactionError"] }, true),
+        (doc! { "failCommands": ["commitTransaction"], "closeConnection": true }, true),
+        (doc! { "failCommands": ["commitTransaction"], "errorCode": 91, "errorLabels": ["UnknownTransactionCommitResult"] }, true),
+        (doc! { "failCommands": ["find", "update"], "errorCode": 189 }, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("fails{number}");
+        let pipeline = Pipeline::new(services, &name);
+        pipeline.produce(&["--count", "500"]);
+        let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 4 }, "data": fails.clone() };
+        admin.run_command(point).await.expect("armed");
+        let more: &[&str] = if atomic { &["--mongodb-atomic"] } else { &[] };
+        pipeline.succeeds(more);
+        let off = admin.run_command(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await;
+        let off = off.expect("disarmed");
+        let struck = off.get_i64("count").or_else(|_| off.get_i32("count").map(i64::from)).unwrap_or(0);
+        assert!(struck >= 4, "{fails} struck {struck} times");
+        pipeline.reconciles();
+    }
+}
