@@ -238,7 +238,7 @@ async fn an_older_engine_is_fenced() {
     let mut new = pipeline.open().await.expect("opens");
     new.batch(Some(60), None).await.expect("a batch");
     let before: Vec<_> = files_below(&pipeline.checkpoint());
-    let error = old.batch(Some(60), None).await.err().expect("fenced");
+    let error = old.batch(Some(60), None).await.expect_err("fenced");
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     assert_eq!(files_below(&pipeline.checkpoint()), before);
     new.batch(Some(60), None).await.expect("a batch");

@@ -75,6 +75,12 @@ impl Script<'_> {
         command.output().expect("runs")
     }
 
+    /// Ends transactions that a killed engine left open; MongoDB would by itself, after a while.
+    async fn end_transactions(&self) {
+        let ended = self.client.database("admin").run_command(bson::doc! { "killAllSessions": [] }).await;
+        ended.expect("ended");
+    }
+
     fn complete(&self, folder: &Path) {
         let output = self.run(folder, None);
         assert!(output.status.success(), "{}", text(&output));
@@ -131,11 +137,13 @@ async fn sweep(script: &Script<'_>, wanted: &Left, point: &str, action: &str, se
             _ => assert_eq!(output.status.code(), Some(1), "{}", text(&output)),
         }
         survived += 1;
+        script.end_transactions().await;
         if second {
             let again = format!("checkpoint-file {} kill", random.random_range(0..60));
             let output = script.run(folder.path(), Some(&again));
             assert!(was_killed(&output) || output.status.success(), "{}", text(&output));
             survived += u64::from(was_killed(&output));
+            script.end_transactions().await;
         }
         script.complete(folder.path());
         let left = script.left(folder.path()).await;
@@ -163,6 +171,10 @@ async fn every_step_may_be_the_last() {
         script.atomic = atomic;
         survived += sweep(&script, &wanted, "checkpoint-file", "kill", false).await;
         survived += sweep(&script, &wanted, "mongodb-command", "kill", false).await;
+        // The short sweep leaves these out, to stay within ten minutes.
+        if atomic && every() > 1 {
+            continue;
+        }
         survived += sweep(&script, &wanted, "checkpoint-file", "kill", true).await;
         survived += sweep(&script, &wanted, "mongodb-command", "kill", true).await;
         survived += sweep(&script, &wanted, "checkpoint-file", "error", false).await;
