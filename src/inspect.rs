@@ -105,8 +105,7 @@ async fn verify(location: &Location) -> Result<ExitCode> {
 }
 
 async fn rollback(location: &Location, to: BatchId, yes: bool) -> Result<ExitCode> {
-    let mut checkpoint = Checkpoint::open(location, Arc::default())?;
-    let plan = checkpoint.plan_rollback(to).await?;
+    let plan = Checkpoint::read_only(location)?.plan_rollback(to).await?;
     let again: Vec<String> = plan.again.iter().map(BatchId::to_string).collect();
     say!(
         "back to batch {to}; these run again with the records and the SQL they were planned with: {}",
@@ -116,7 +115,10 @@ async fn rollback(location: &Location, to: BatchId, yes: bool) -> Result<ExitCod
         say!("nothing was changed: add --yes to do it");
         return Ok(ExitCode::SUCCESS);
     }
+    let mut checkpoint = Checkpoint::open(location, Arc::default())?;
     checkpoint.claim().await?;
+    // Once more, now that no engine can go on meanwhile.
+    let plan = checkpoint.plan_rollback(to).await?;
     checkpoint.roll_back(&plan).await?;
     say!("done: start the engine, and documents that are stored already are met as equal");
     Ok(ExitCode::SUCCESS)

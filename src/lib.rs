@@ -16,7 +16,8 @@
 //! * the loop: [`engine`] reads like the protocol of a batch
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs; [`check`] shows it
-//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]
+//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`]
+//! * how it is made to fail: [`faults`]
 //! * what people see: [`progress`], [`live`], [`stdout`]
 //! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
 //!   [`topics`], [`case`] (behaviour as data)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ecomm_batch::batch::{BatchId, SinkMode};
 use ecomm_batch::checkpoint::{Checkpoint, Location};
@@ -34,10 +34,14 @@ struct Pipeline {
 
 impl Pipeline {
     fn new(orders: u64) -> Self {
+        Self::with(orders, &Shares::WITHOUT_LATE)
+    }
+
+    fn with(orders: u64, shares: &Shares) -> Self {
         let folder = SqlFolder::read(Path::new("sql"), |_| None).expect("the shipped SQL");
         let source = Arc::<MemorySource>::default();
         let timeline = Timeline::bounded(NOW_MS * 1_000_000, Duration::from_secs(7200), orders);
-        for (number, record) in Planner::new(7, &Shares::WITHOUT_LATE, timeline).enumerate() {
+        for (number, record) in Planner::new(7, shares, timeline).enumerate() {
             let topic = if record.topic == Topic::Orders { "orders" } else { "payments" };
             let tp = TopicPartition::new(topic, (number % 3) as i32);
             source.append(tp, NOW_MS, Some(record.key), Some(record.value));
@@ -272,4 +276,49 @@ async fn a_checkpoint_stays_small() {
     // deltas since a snapshot.
     assert!(most_files < 4 * 31 + 2 * 101 + 10, "{most_files} files");
     assert!(most_bytes < 2 * first_bytes, "{most_bytes} bytes, {first_bytes} in the first half");
+}
+
+/// How long a restart takes is a matter of the rows in state. `ECOMM_BATCH_TEST_ROWS` sets how many wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_finds_every_waiting_row() {
+    let rows: u64 =
+        std::env::var("ECOMM_BATCH_TEST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(50_000);
+    let pipeline = Pipeline::with(rows, &Shares { unpaid: 1.0, ..Shares::NONE });
+    let engine = pipeline.run(rows / 20, 20).await;
+    assert_eq!(engine.state(Side::Left).num_waiting() as u64, rows);
+    drop(engine);
+    let started = Instant::now();
+    let engine = pipeline.open().await.expect("opens");
+    println!("{rows} waiting rows are back after {:?}", started.elapsed());
+    assert_eq!(engine.state(Side::Left).num_waiting() as u64, rows);
+}
+
+/// A checkpoint of format 1 as it was written when there was no other: it opens for ever.
+///
+/// `UPDATE_FIXTURES=1` writes it anew, for a new format beside the old ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_format_1_opens() {
+    let stored = Path::new("tests/checkpoint/format-1");
+    if std::env::var("UPDATE_FIXTURES").is_ok() {
+        let pipeline = Pipeline::new(30);
+        drop(pipeline.run(20, 3).await);
+        std::fs::remove_dir_all(stored).ok();
+        copy(&pipeline.checkpoint(), stored);
+    }
+    let checkpoint = Checkpoint::read_only(&stored.into()).expect("opens");
+    let verified = checkpoint.verify().await.expect("looks");
+    assert!(verified.problems.is_empty() && verified.batches == 3, "{verified:?}");
+    let recovered = checkpoint.recover().await.expect("sound").expect("a checkpoint");
+    let plan = recovered.last_plan.expect("a plan");
+    let commit = recovered.commit.expect("a commit");
+    assert_eq!((plan.id, commit.batch_id, plan.sink), (BatchId(2), BatchId(2), SinkMode::Idempotent));
+    assert_eq!(commit.total.records, 54);
+    let program = checkpoint.program(&plan.program).await.expect("its SQL");
+    let program = Program::plan(program).expect("plans");
+    let mut rows = Vec::new();
+    for side in Side::BOTH {
+        rows.push(checkpoint.load_state(&program, side, Some(&commit)).await.expect("its state").len() as u64);
+    }
+    assert_eq!(rows, commit.rows);
+    assert!(rows.iter().sum::<u64>() > 0);
 }

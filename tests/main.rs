@@ -6,6 +6,9 @@ mod cases;
 /// Damaged, shared, rolled back checkpoints.
 mod checkpoint;
 
+/// The disk: what is synced when, full, read-only.
+mod disk;
+
 /// Output, exit codes, pipes.
 mod cli;
 

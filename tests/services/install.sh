@@ -38,6 +38,11 @@ if [ ! -e "$moto/complete" ]; then
     touch "$moto/complete"
 fi
 
+if ! command -v strace >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing strace" >&2
+    apt-get install --quiet --yes strace >&2 || echo "strace could not be installed" >&2
+fi
+
 echo "KAFKA_LIBS=$kafka/libs"
 echo "MONGOD=$mongod"
 echo "MOTO=$moto"

@@ -22,5 +22,8 @@ mod torture;
 /// Older engines, old copies, lost records, S3-like stores, failing commands.
 mod trouble;
 
+/// Documents that MongoDB does not take.
+mod refused;
+
 /// Users, rights and passwords.
 mod rights;

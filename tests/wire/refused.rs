@@ -1,0 +1,82 @@
+//! Documents that MongoDB does not take: each alone is a dead letter, in a transaction or not.
+
+use std::process::{Command, Output};
+
+use bson::{Document, doc};
+
+use super::services::{Services, ecomm_batch};
+
+fn command(services: &Services, database: &str, folder: &std::path::Path, arguments: &[&str]) -> Output {
+    let mut command: Command = ecomm_batch();
+    command
+        .args(arguments)
+        .env("KAFKA_BROKERS", &services.brokers)
+        .env("MONGODB_URI", &services.mongodb)
+        .env("ORDERS_TOPIC", "orders-refused")
+        .env("PAYMENTS_TOPIC", "payments-refused")
+        .env("MONGODB_DATABASE", database);
+    if arguments[0] == "run" {
+        command.env("ECOMM_BATCH_CHECKPOINT", folder.join("checkpoint"));
+    }
+    let output = command.output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_document_is_refused_alone() {
+    let Some(services) = Services::start().await else { return };
+    let client = mongodb::Client::with_uri_str(&services.mongodb).await.expect("a client");
+    let folder = tempfile::tempdir().expect("a folder");
+    command(&services, "plain", folder.path(), &["produce", "--count", "400"]);
+    command(&services, "plain", folder.path(), &["run", "--trigger", "available-now"]);
+    let plain = client.database("plain").collection::<Document>("validated_orders");
+    let ids: Vec<String> = {
+        use futures::TryStreamExt;
+        let found: Vec<Document> =
+            plain.find(doc! {}).await.expect("reads").try_collect().await.expect("documents");
+        found.iter().map(|document| document.get_str("_id").expect("an id").to_owned()).collect()
+    };
+    let (refused, taken, unique) = (&ids[0], &ids[1], &ids[2]);
+    for atomic in [false, true] {
+        let name = format!("refused_{atomic}");
+        let database = client.database(&name);
+        database
+            .create_collection("validated_orders")
+            .validator(doc! { "_id": { "$ne": refused } })
+            .await
+            .expect("made");
+        let validated = database.collection::<Document>("validated_orders");
+        validated.insert_one(doc! { "_id": taken, "somebody": "else" }).await.expect("stored");
+        // A unique index of somebody else, met by one document.
+        let customer = plain.find_one(doc! { "_id": unique }).await.expect("reads").expect("there");
+        let partial = doc! { "_id": unique };
+        let index = mongodb::IndexModel::builder()
+            .keys(doc! { "order_amount": 1 })
+            .options(
+                mongodb::options::IndexOptions::builder()
+                    .unique(true)
+                    .partial_filter_expression(doc! { "$or": [partial, { "_id": "stranger" }] })
+                    .build(),
+            )
+            .build();
+        let amount = customer.get("order_amount").cloned();
+        let has_index = validated.create_index(index).await.is_ok();
+        if has_index {
+            let stranger = doc! { "_id": "stranger", "order_amount": amount };
+            validated.insert_one(stranger).await.expect("stored");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut arguments = vec!["run", "--trigger", "available-now", "--max-offsets-per-trigger", "300"];
+        arguments.extend(atomic.then_some("--mongodb-atomic"));
+        for _ in 0..2 {
+            command(&services, &name, folder.path(), &arguments);
+        }
+        let letters = database.collection::<Document>("dead_letters");
+        let count = async |filter| letters.count_documents(filter).await.expect("counted");
+        assert_eq!(count(doc! { "reason": "conflict" }).await, 1, "atomic {atomic}");
+        assert_eq!(count(doc! { "reason": "refused" }).await, 1 + u64::from(has_index), "atomic {atomic}");
+        let stored = validated.count_documents(doc! { "order_id": { "$exists": true } }).await;
+        assert_eq!(stored.expect("counted"), ids.len() as u64 - 2 - u64::from(has_index), "atomic {atomic}");
+    }
+}
