@@ -40,6 +40,9 @@ impl Pipeline {
     fn with(orders: u64, shares: &Shares) -> Self {
         let folder = SqlFolder::read(Path::new("sql"), |_| None).expect("the shipped SQL");
         let source = Arc::<MemorySource>::default();
+        for topic in ["orders", "payments"] {
+            source.create(TopicPartition::new(topic, 0));
+        }
         let timeline = Timeline::bounded(NOW_MS * 1_000_000, Duration::from_secs(7200), orders);
         for (number, record) in Planner::new(7, shares, timeline).enumerate() {
             let topic = if record.topic == Topic::Orders { "orders" } else { "payments" };
@@ -284,7 +287,7 @@ async fn a_restart_finds_every_waiting_row() {
     let rows: u64 =
         std::env::var("ECOMM_BATCH_TEST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(50_000);
     let pipeline = Pipeline::with(rows, &Shares { unpaid: 1.0, ..Shares::NONE });
-    let engine = pipeline.run(rows / 20, 20).await;
+    let engine = pipeline.run(rows.div_ceil(20), 30).await;
     assert_eq!(engine.state(Side::Left).num_waiting() as u64, rows);
     drop(engine);
     let started = Instant::now();
