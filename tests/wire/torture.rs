@@ -49,6 +49,32 @@ impl Pipeline<'_> {
         command.spawn().expect("starts")
     }
 
+    fn producer(&self, seconds: u64) -> Child {
+        self.command("produce")
+            .args(["--rate", "300", "--duration", &format!("{seconds}s"), "--ledger"])
+            .arg(self.folder.join("ledger.jsonl"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("starts")
+    }
+
+    /// Reads what is left and compares MongoDB with the producer's ledger.
+    fn balance(&self) {
+        for _ in 0..2 {
+            let mut drain = self.command("run");
+            drain.args(["--trigger", "available-now", "--checkpoint"]).arg(self.folder.join("checkpoint"));
+            let drained = drain.output().expect("runs");
+            assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+        }
+        let mut audit = self.command("reconcile");
+        audit.arg("--ledger").arg(self.folder.join("ledger.jsonl"));
+        audit.arg("--checkpoint").arg(self.folder.join("checkpoint"));
+        let audit = audit.output().expect("runs");
+        let report = String::from_utf8_lossy(&audit.stdout);
+        println!("{report}");
+        assert!(audit.status.success(), "{report}{}", String::from_utf8_lossy(&audit.stderr));
+    }
+
     fn engine_log(&self) -> String {
         let log = std::fs::read_to_string(self.folder.join("engine.log")).unwrap_or_default();
         log[log.len().saturating_sub(3000)..].to_owned()
@@ -70,13 +96,7 @@ async fn nothing_is_lost_doubled_or_wrong() {
     let seed: u64 = rand::random();
     println!("seed of the torture: {seed}, {} s", duration().as_secs());
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut producer = pipeline
-        .command("produce")
-        .args(["--rate", "300", "--duration", &format!("{}s", duration().as_secs()), "--ledger"])
-        .arg(folder.path().join("ledger.jsonl"))
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("starts");
+    let mut producer = pipeline.producer(duration().as_secs());
     let mut engine = pipeline.engine(false);
     let started = Instant::now();
     let mut counts = [0; 4];
@@ -122,24 +142,41 @@ async fn nothing_is_lost_doubled_or_wrong() {
     assert!(produced.success(), "the producer gave up with {produced}");
     signal(&engine, Signal::TERM);
     assert_eq!(engine.wait().expect("reaped").code(), Some(0), "{}", pipeline.engine_log());
-    for _ in 0..2 {
-        let drained = pipeline
-            .command("run")
-            .args(["--trigger", "available-now", "--checkpoint"])
-            .arg(folder.path().join("checkpoint"))
-            .output()
-            .expect("runs");
-        assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+    pipeline.balance();
+}
+
+/// MongoDB away, then Kafka: the engine waits, says so, and goes on. `ECOMM_BATCH_TEST_AWAY` sets for how
+/// many seconds each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_away_is_waited_for() {
+    let Some(mut services) = Services::start().await else { return };
+    let away = std::env::var("ECOMM_BATCH_TEST_AWAY").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let away = Duration::from_secs(away);
+    let (brokers, mongodb) = (services.brokers.clone(), services.mongodb.clone());
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipeline = Pipeline { brokers: &brokers, mongodb: &mongodb, folder: folder.path() };
+    let topics = ["create", "orders-torture", "payments-torture"];
+    assert!(pipeline.command("topics").args(topics).status().expect("runs").success());
+    let seconds = (away * 2).as_secs() + 10;
+    let mut producer = pipeline.producer(seconds);
+    let mut engine = pipeline.engine(false);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    services.mongod().kill();
+    tokio::time::sleep(away).await;
+    services.mongod().start_again();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    services.kafka().kill();
+    tokio::time::sleep(away).await;
+    services.kafka().start_again();
+    services.wait_for_kafka().await;
+    let produced = producer.wait().expect("reaped");
+    assert!(produced.success(), "the producer gave up with {produced}");
+    assert!(engine.try_wait().expect("asked").is_none(), "the engine gave up: {}", pipeline.engine_log());
+    signal(&engine, Signal::TERM);
+    assert_eq!(engine.wait().expect("reaped").code(), Some(0), "{}", pipeline.engine_log());
+    let log = std::fs::read_to_string(folder.path().join("engine.log")).expect("a log");
+    for words in ["MongoDB at", "Kafka at", "trying again"] {
+        assert!(log.contains(words), "\"{words}\" is not in the log: {}", pipeline.engine_log());
     }
-    let audit = pipeline
-        .command("reconcile")
-        .arg("--ledger")
-        .arg(folder.path().join("ledger.jsonl"))
-        .arg("--checkpoint")
-        .arg(folder.path().join("checkpoint"))
-        .output()
-        .expect("runs");
-    let report = String::from_utf8_lossy(&audit.stdout);
-    println!("{report}");
-    assert!(audit.status.success(), "{report}{}", String::from_utf8_lossy(&audit.stderr));
+    pipeline.balance();
 }
