@@ -661,7 +661,11 @@ impl Engine {
         self.committed.total = total;
         self.committed.run = plan.unfinished_run();
         if is_cleaning || !self.is_clean {
-            self.checkpoint.clean(&commit).await?;
+            if let Err(error) = self.checkpoint.clean(&commit).await {
+                // A newer engine may have removed what was about to be looked at.
+                self.checkpoint.assert_newest().await?;
+                return Err(error);
+            }
             self.is_clean = true;
         }
         Ok(commit)

@@ -21,6 +21,9 @@ use crate::faults::{FailPoint, Faults};
 /// For how long a lock that another process holds is asked for again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How the names of files end that are not published yet.
+const TEMPORARY: &str = "tmp";
+
 /// How often.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
@@ -29,6 +32,8 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 pub struct Directory {
     root: PathBuf,
     faults: Arc<Faults>,
+    /// Ends the temporary names of this process, so that two engines never share one.
+    suffix: String,
     /// Held for its lock.
     _lock: Option<File>,
 }
@@ -50,7 +55,8 @@ impl Directory {
             .map_err(|source| failed("open", &path, source))?;
         match patiently(|| lock.try_lock()) {
             Ok(()) => {
-                let directory = Self { root: root.to_owned(), faults, _lock: Some(lock) };
+                let suffix = format!("{}.{TEMPORARY}", uuid::Uuid::new_v4().simple());
+                let directory = Self { root: root.to_owned(), faults, suffix, _lock: Some(lock) };
                 directory.remove_unpublished(root)?;
                 Ok(directory)
             }
@@ -65,7 +71,7 @@ impl Directory {
 
     /// Opens it for reading only, locked or not.
     pub fn read_only(root: &Path) -> Self {
-        Self { root: root.to_owned(), faults: Arc::default(), _lock: None }
+        Self { root: root.to_owned(), faults: Arc::default(), suffix: String::new(), _lock: None }
     }
 
     /// Removes what a crash left under temporary names.
@@ -74,7 +80,7 @@ impl Directory {
             let path = entry.path();
             if path.is_dir() {
                 self.remove_unpublished(&path)?;
-            } else if path.extension().is_some_and(|extension| extension == "tmp") {
+            } else if path.extension().is_some_and(|extension| extension == TEMPORARY) {
                 fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
             }
         }
@@ -94,7 +100,7 @@ impl Store for Directory {
         let folder = path.parent().unwrap_or(&self.root);
         self.step()?;
         make_folder(folder)?;
-        let temporary = path.with_extension("tmp");
+        let temporary = path.with_added_extension(&self.suffix);
         self.step()?;
         let file = write(&temporary, bytes).map_err(|source| failed("write", &temporary, source))?;
         self.step()?;

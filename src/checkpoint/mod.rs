@@ -189,7 +189,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Fenced`](ErrorKind::Fenced) if one has.
-    async fn assert_newest(&self) -> Result<()> {
+    pub async fn assert_newest(&self) -> Result<()> {
         if self.epochs().await?.last() == Some(&self.epoch) {
             return Ok(());
         }

@@ -175,16 +175,17 @@ fn checkpoint_in_a_bucket(services: &Services, s3: &S3) {
 
 /// An engine is paused, a newer one goes on, the older one wakes up and exits 5.
 async fn paused_engine(services: &Services, s3: &S3) {
-    for bucket in [false, true] {
-        let name = if bucket { "pausedbucket" } else { "paused" };
-        let mut pipeline = Pipeline::new(services, name);
+    // Each time at another moment of a batch.
+    for round in 0..6 {
+        let (name, bucket) = (format!("paused{round}"), round % 2 == 1);
+        let mut pipeline = Pipeline::new(services, &name);
         if bucket {
-            pipeline.checkpoint = "s3://checkpoints/paused".to_owned();
+            pipeline.checkpoint = format!("s3://checkpoints/{name}");
             pipeline.variables = s3.variables().to_vec();
         }
         pipeline.produce(&["--count", "3000"]);
         let progress = pipeline.folder.path().join("progress.jsonl");
-        let mut old = pipeline
+        let old = pipeline
             .command("run")
             .args([
                 "--trigger",
@@ -211,8 +212,8 @@ async fn paused_engine(services: &Services, s3: &S3) {
         pipeline.succeeds(&[]);
         pipeline.reconciles();
         signal(&old, Signal::CONT);
-        let status = old.wait().expect("reaped");
-        assert_eq!(status.code(), Some(5), "an older engine that wakes up is fenced");
+        let woken = old.wait_with_output().expect("reaped");
+        assert_eq!(woken.status.code(), Some(5), "{}", text(&woken));
         pipeline.reconciles();
         let verify = pipeline.command("checkpoint").args(["verify", &pipeline.checkpoint]).output();
         assert!(verify.expect("runs").status.success());
