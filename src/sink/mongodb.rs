@@ -5,7 +5,8 @@
 //! ledger `_ecomm_batch` says which query owns a collection, and under which epoch: an engine that
 //! was replaced finds a higher one and stops.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -318,8 +319,7 @@ impl MongoDbSink {
             });
         }
         for row in self.different(collection, documents, &duplicates).await? {
-            let error = "another document has that _id".to_owned();
-            refusals.push(Refusal { row, reason: RefusalReason::Conflict, error });
+            refusals.push(conflict(row));
         }
         Ok(refusals)
     }
@@ -612,7 +612,9 @@ impl Sink for MongoDbSink {
             let Some((database, name, _)) = target(output) else {
                 return Err(Error::internal(format!("output \"{}\" does not go to MongoDB", output.name)));
             };
-            let (documents, numbers, refusals) = documents(rows)?;
+            let (documents, numbers, mut refusals) = documents(rows)?;
+            let (documents, numbers, conflicts) = first_of_each_id(documents, numbers);
+            refusals.extend(conflicts);
             if !refusals.is_empty() {
                 return Ok(Atomic::Refused(index, refusals));
             }
@@ -650,12 +652,7 @@ impl Sink for MongoDbSink {
                 let collection = self.collection(part.database, part.name);
                 match self.different(&collection, &part.documents, &[row].into()).await?.is_empty() {
                     true => Ok(Atomic::DoesNotFit("a part of it is stored already".to_owned())),
-                    false => {
-                        let error = "another document has that _id".to_owned();
-                        let row = part.numbers[row];
-                        let conflict = Refusal { row, reason: RefusalReason::Conflict, error };
-                        Ok(Atomic::Refused(index, vec![conflict]))
-                    }
+                    false => Ok(Atomic::Refused(index, vec![conflict(part.numbers[row])])),
                 }
             }
         }
@@ -685,6 +682,38 @@ impl Sink for MongoDbSink {
         refusals.sort_by_key(|refusal| refusal.row);
         Ok(refusals)
     }
+}
+
+fn conflict(row: usize) -> Refusal {
+    Refusal { row, reason: RefusalReason::Conflict, error: "another document has that _id".to_owned() }
+}
+
+/// Of documents with one `_id` the first, as an insert would have it: equal ones are the same, others are
+/// in conflict. A transaction can't tell by what is stored, since nothing of it is.
+fn first_of_each_id(
+    documents: Vec<RawDocumentBuf>,
+    numbers: Vec<usize>,
+) -> (Vec<RawDocumentBuf>, Vec<usize>, Vec<Refusal>) {
+    let mut first: HashMap<Vec<u8>, usize> = HashMap::new();
+    let (mut kept, mut kept_numbers, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
+    for (document, number) in documents.into_iter().zip(numbers) {
+        let known = id_bytes(&document).and_then(|id| match first.entry(id) {
+            Entry::Occupied(entry) => Some(*entry.get()),
+            Entry::Vacant(entry) => {
+                entry.insert(kept.len());
+                None
+            }
+        });
+        match known {
+            Some(at) if kept[at] == document => {}
+            Some(_) => conflicts.push(conflict(number)),
+            None => {
+                kept.push(document);
+                kept_numbers.push(number);
+            }
+        }
+    }
+    (kept, kept_numbers, conflicts)
 }
 
 /// One row as a document, `_id` first.

@@ -80,3 +80,44 @@ async fn a_bad_document_is_refused_alone() {
         assert_eq!(stored.expect("counted"), ids.len() as u64 - 2 - u64::from(has_index), "atomic {atomic}");
     }
 }
+
+/// Rows of one batch that ask for the same `_id`: the first is stored, each other is a conflict, and a
+/// transaction gives the same as documents one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_gives_what_single_documents_give() {
+    let Some(services) = Services::start().await else { return };
+    let client = mongodb::Client::with_uri_str(&services.mongodb).await.expect("a client");
+    let folder = tempfile::tempdir().expect("a folder");
+    command(&services, "ids", folder.path(), &["produce", "--count", "150"]);
+    let sql = folder.path().join("sql");
+    let copied = Command::new("cp").args(["-r", "sql"]).arg(&sql).status().expect("cp runs");
+    assert!(copied.success());
+    let path = sql.join("outputs/validated_orders.sql");
+    let text = std::fs::read_to_string(&path).expect("the shipped SQL");
+    let changed = text.replace("'id' 'order_id'", "'id' 'order_date'");
+    let changed = changed.replace("WHERE _valid", "WHERE _valid AND order_date IS NOT NULL");
+    assert_ne!(text, changed);
+    std::fs::write(&path, changed).expect("written");
+    let sql = sql.display().to_string();
+    let mut outcomes = Vec::new();
+    for atomic in [false, true] {
+        let name = format!("ids_{atomic}");
+        let checkpoint = tempfile::tempdir().expect("a folder");
+        let mut arguments = vec!["run", "--trigger", "available-now", "--max-offsets-per-trigger", "40"];
+        arguments.extend(["--sql", &sql]);
+        arguments.extend(atomic.then_some("--mongodb-atomic"));
+        command(&services, &name, checkpoint.path(), &arguments);
+        let mut stored: Vec<String> = Vec::new();
+        for collection in ["validated_orders", "rejected_payments", "dead_letters"] {
+            use futures::TryStreamExt;
+            let found = client.database(&name).collection::<Document>(collection).find(doc! {}).await;
+            let found: Vec<Document> = found.expect("reads").try_collect().await.expect("documents");
+            stored.extend(found.iter().map(|document| format!("{collection} {document}")));
+        }
+        stored.sort();
+        outcomes.push(stored);
+    }
+    let conflicts = outcomes[0].iter().filter(|text| text.contains("\"conflict\"")).count();
+    assert!(conflicts > 0, "no two orders of one day");
+    assert!(outcomes[0] == outcomes[1], "{:#?}", outcomes);
+}
