@@ -17,7 +17,7 @@
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs; [`check`] shows it
 //! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`]
-//! * how it is made to fail: [`faults`]
+//! * how it is stopped and made to fail: [`signals`], [`retry`], [`faults`]
 //! * what people see: [`progress`], [`live`], [`stdout`]
 //! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
 //!   [`topics`], [`case`] (behaviour as data)
@@ -55,6 +55,7 @@ pub mod reconcile;
 pub mod retry;
 pub mod run;
 pub mod settings;
+pub mod signals;
 pub mod sink;
 pub mod source;
 pub mod state;

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::batch::SinkMode;
@@ -20,6 +19,7 @@ use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::output::SinkTarget;
 use crate::settings::RunSettings;
+use crate::signals::asked_to_stop;
 use crate::sink::SharedSink;
 use crate::sink::file::FileSink;
 use crate::sink::mongodb::{MongoDbOptions, MongoDbSink};
@@ -29,8 +29,7 @@ use crate::source::kafka::KafkaSource;
 /// Runs the program until its trigger is done, or until SIGTERM or SIGINT: then the batch under way
 /// is finished and committed. A second SIGINT ends the process at once, with exit code 130.
 pub async fn run(settings: RunSettings) -> Result<()> {
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(stop_on_signal(stop));
+    let stopped = asked_to_stop("the batch under way")?;
     run_until(settings, stopped, |_| {}).await
 }
 
@@ -131,23 +130,4 @@ fn open_progress(path: &Path) -> Result<std::fs::File> {
     std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(|source| {
         Error::config(format!("could not write the progress to \"{}\"", path.display())).because(source)
     })
-}
-
-async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals can't be caught: stop the engine by killing it, a restart is safe");
-        return;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("stopping: the batch under way is finished first");
-    if stop.send(true).is_err() {
-        return;
-    }
-    interrupt.recv().await;
-    std::process::exit(130);
 }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use super::wire::ecomm_batch;
+use super::wire::{ecomm_batch, terminate};
 
 #[test]
 fn check_says_what_it_planned_and_what_to_know() {
@@ -57,4 +57,21 @@ fn what_clap_refuses_has_the_exit_code_of_configuration() {
             "{arguments:?}"
         );
     }
+}
+
+/// It has not even found its broker.
+#[tokio::test]
+async fn a_signal_at_the_start_is_heeded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let child = ecomm_batch()
+        .args(["run", "--brokers", "127.0.0.1:1", "--mongodb", "mongodb://127.0.0.1:1", "--checkpoint"])
+        .arg(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    terminate(&child).await;
+    let output = child.wait_with_output().expect("reaped");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("stopping: the batch under way is finished first"), "{text}");
 }

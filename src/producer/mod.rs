@@ -21,6 +21,7 @@ use crate::cli::{ProduceArgs, Shares};
 use crate::clock::{Clock, NANOS_PER_MS, SystemClock};
 use crate::error::{Error, Result};
 use crate::settings::kafka_config;
+use crate::signals::asked_to_stop;
 use crate::source::kafka::{KafkaConfig, bad_property};
 use crate::stdout::say;
 use crate::topics;
@@ -83,13 +84,7 @@ pub async fn produce(args: &ProduceArgs) -> Result<()> {
     for topic in [&settings.orders_topic, &settings.payments_topic] {
         topics::create(&settings.kafka, topic, PARTITIONS, 1).await?;
     }
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            // The receiver lives as long as the run.
-            let _ = stop.send(true);
-        }
-    });
+    let stopped = asked_to_stop("what is on its way to the broker")?;
     let ledger = send(settings, stopped, true).await?;
     if let Some(path) = &args.ledger {
         ledger.write(path)?;

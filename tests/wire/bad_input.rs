@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use super::services::{Services, ecomm_batch};
+use super::services::{Services, ecomm_batch, terminate};
 
 /// A password that must not be seen anywhere.
 const SENTINEL: &str = "s3ntinel-7f3a";
@@ -151,10 +151,8 @@ async fn a_missing_topic_is_refused_and_a_missing_service_is_waited_for() {
             .expect("starts");
         // Longer than the first answer may take: it has said why it waits, and waits.
         tokio::time::sleep(Duration::from_secs(14)).await;
-        let gave_up = child.try_wait().expect("asked").is_some();
-        let stopped =
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
-        assert!(stopped.success() && !gave_up, "it gave up");
+        assert!(child.try_wait().expect("asked").is_none(), "it gave up");
+        terminate(&child).await;
         refuses(&child.wait_with_output().expect("reaped"), 0, &[words, "trying again"]);
     }
 }

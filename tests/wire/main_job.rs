@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::services::{Services, ecomm_batch, until};
+use super::services::{Services, ecomm_batch, terminate, until};
 
 /// Orders of a run; the closing check on 200,000 is done by hand with the same commands.
 const ORDERS: &str = "20000";
@@ -146,8 +146,7 @@ async fn live(services: &Services) {
     let unmatched_early =
         batches().iter().rev().skip(1).any(|batch| batch["total"]["unmatched"].as_u64() > Some(0));
     assert!(unmatched_early, "no unmatched row came out while the producer ran");
-    let stopped = Command::new("kill").args(["-TERM", &engine.id().to_string()]).status().expect("kill runs");
-    assert!(stopped.success());
+    terminate(&engine).await;
     assert_eq!(engine.wait().expect("reaped").code(), Some(0), "SIGTERM finishes the batch and exits 0");
     pipeline.reconcile();
 }

@@ -2,7 +2,7 @@
 
 mod services;
 
-pub use services::ecomm_batch;
+pub use services::{ecomm_batch, terminate};
 
 /// The main job, end to end, compared with the producer's ledger.
 mod main_job;

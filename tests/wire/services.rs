@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bson::doc;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A running Kafka and a running MongoDB.
@@ -295,6 +296,23 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         assert!(started.elapsed() < Duration::from_secs(60), "gave up waiting until {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Sends a signal to a process that was not reaped.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("signalled");
+}
+
+/// Asks a process to stop as soon as it catches SIGTERM: before, it would only die of it.
+pub async fn terminate(child: &Child) {
+    let catches_sigterm = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        Some(caught >> (Signal::TERM.as_raw() - 1) & 1 == 1)
+    };
+    until("the process catches SIGTERM", async || catches_sigterm().unwrap_or(false)).await;
+    signal(child, Signal::TERM);
 }
 
 /// The binary under test, with a clean environment of its own variables.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::services::{Services, ecomm_batch};
+use super::services::{Services, ecomm_batch, signal, terminate};
 
 /// For how long; `ECOMM_BATCH_TEST_TORTURE=3600` is the long one.
 fn duration() -> Duration {
@@ -81,10 +81,6 @@ impl Pipeline<'_> {
     }
 }
 
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).expect("signalled");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_doubled_or_wrong() {
     let Some(mut services) = Services::start().await else { return };
@@ -140,7 +136,7 @@ async fn nothing_is_lost_doubled_or_wrong() {
     );
     let produced = producer.wait().expect("reaped");
     assert!(produced.success(), "the producer gave up with {produced}");
-    signal(&engine, Signal::TERM);
+    terminate(&engine).await;
     assert_eq!(engine.wait().expect("reaped").code(), Some(0), "{}", pipeline.engine_log());
     pipeline.balance();
 }
@@ -172,7 +168,7 @@ async fn a_service_that_is_away_is_waited_for() {
     let produced = producer.wait().expect("reaped");
     assert!(produced.success(), "the producer gave up with {produced}");
     assert!(engine.try_wait().expect("asked").is_none(), "the engine gave up: {}", pipeline.engine_log());
-    signal(&engine, Signal::TERM);
+    terminate(&engine).await;
     assert_eq!(engine.wait().expect("reaped").code(), Some(0), "{}", pipeline.engine_log());
     let log = std::fs::read_to_string(folder.path().join("engine.log")).expect("a log");
     for words in ["MongoDB at", "Kafka at", "trying again"] {

@@ -1,7 +1,7 @@
 //! Older engines, old copies of a checkpoint, records that are gone, S3-like stores, commands that fail.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -9,9 +9,9 @@ use ecomm_batch::source::kafka::KafkaConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::services::{S3, Services, ecomm_batch, until};
+use super::services::{S3, Services, ecomm_batch, signal, until};
 
 struct Pipeline<'a> {
     services: &'a Services,
@@ -95,10 +95,6 @@ fn text(output: &Output) -> String {
 fn copy(from: &str, to: &Path) {
     let status = Command::new("cp").args(["-r", from]).arg(to).status().expect("cp runs");
     assert!(status.success());
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).expect("signalled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
