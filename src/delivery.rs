@@ -63,7 +63,7 @@ impl Delivery<'_> {
         counts: &mut Counts,
     ) -> Result<()> {
         let outputs = &self.program.outputs;
-        retry("the sink", self.stop, async || self.sink.fence(outputs).await).await?;
+        retry("the sink", self.stop, || self.sink.fence(outputs)).await?;
         for selection in selections {
             for refusal in self.write(selection).await? {
                 letters.push(self.refused(selection, refusal, counts)?);
@@ -75,7 +75,7 @@ impl Delivery<'_> {
             }
         }
         let refused = Refused { refused: counts.refused, conflict: counts.conflict };
-        retry("the sink", self.stop, async || self.sink.record(outputs, self.plan.id, refused).await).await
+        retry("the sink", self.stop, || self.sink.record(outputs, self.plan.id, refused)).await
     }
 
     /// All outputs at once; `false` if the batch has to go one by one, with nothing stored yet.
@@ -101,7 +101,7 @@ impl Delivery<'_> {
             let of_letters = self.select_letters(letters).await?;
             parts.extend(of_letters.into_iter().map(|selection| (selection.output, selection.rows)));
             let refused = Refused { refused: counts.refused, conflict: counts.conflict };
-            let attempt = async || self.sink.write_atomically(self.plan.id, &parts, refused).await;
+            let attempt = || self.sink.write_atomically(self.plan.id, &parts, refused);
             match retry("the sink", self.stop, attempt).await? {
                 Atomic::Stored => return Ok(true),
                 Atomic::StoredBefore(refused) => {
@@ -184,7 +184,7 @@ impl Delivery<'_> {
         if selection.rows.rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        let write = async || self.sink.write(selection.output, self.plan.id, &selection.rows).await;
+        let write = || self.sink.write(selection.output, self.plan.id, &selection.rows);
         retry("the sink", self.stop, write).await
     }
 

@@ -122,7 +122,7 @@ impl Engine {
         stop: watch::Receiver<bool>,
     ) -> Result<Self> {
         let faults = Arc::clone(&options.faults);
-        let mut checkpoint = Checkpoint::open(&options.checkpoint, faults)?;
+        let mut checkpoint = Checkpoint::open(&options.checkpoint, faults)?.patient(stop.clone());
         let mut recovered = checkpoint.recover().await?;
         if let Some(last) = recovered.as_ref().and_then(|recovered| recovered.last_plan.as_ref()) {
             let before = planned_with(&checkpoint, &last.program, &program).await?;
@@ -300,7 +300,7 @@ impl Engine {
             Some(plan) => Some(plan.id),
             None => self.committed.next.0.checked_sub(1).map(BatchId),
         };
-        let claim = async || self.sink.open(&self.program.outputs, &self.query_id, last_planned).await;
+        let claim = || self.sink.open(&self.program.outputs, &self.query_id, last_planned);
         retry("the sink", &self.stop, claim).await?;
         self.claimed = Some(self.program.hash.clone());
         Ok(())
@@ -408,7 +408,7 @@ impl Engine {
 
     /// What each partition holds now; topics that were read before must still be there.
     async fn extents(&self) -> Result<PerPartition<Extent>> {
-        let extents = retry("the broker", &self.stop, async || self.source.extents().await).await?;
+        let extents = retry("the broker", &self.stop, || self.source.extents()).await?;
         for table in &self.program.sources {
             let of_topic = |tp: &TopicPartition| tp.topic == table.topic;
             if extents.keys().any(of_topic) {
@@ -427,7 +427,7 @@ impl Engine {
     }
 
     async fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>> {
-        retry("the broker", &self.stop, async || self.source.fetch(ranges).await).await
+        retry("the broker", &self.stop, || self.source.fetch(ranges)).await
     }
 
     /// Where each partition is read from next; the broker must still have it.

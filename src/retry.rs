@@ -16,10 +16,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) once `stop` says so; any other error of `attempt` at once.
-pub async fn retry<T>(
+pub async fn retry<T, F: Future<Output = Result<T>>>(
     what: &str,
     stop: &watch::Receiver<bool>,
-    mut attempt: impl AsyncFnMut() -> Result<T>,
+    mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
     let mut pause = FIRST_PAUSE;
     loop {

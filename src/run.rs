@@ -18,6 +18,7 @@ use crate::progress::BatchProgress;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::output::SinkTarget;
+use crate::retry::retry;
 use crate::settings::RunSettings;
 use crate::signals::asked_to_stop;
 use crate::sink::SharedSink;
@@ -37,12 +38,27 @@ pub async fn run(settings: RunSettings) -> Result<()> {
 pub async fn run_until(
     settings: RunSettings,
     stopped: watch::Receiver<bool>,
+    observe: impl FnMut(&BatchProgress),
+) -> Result<()> {
+    match run_engine(settings, &stopped, observe).await {
+        Err(error) if error.kind() == ErrorKind::Unavailable && *stopped.borrow() => {
+            tracing::warn!("{error}: the batch under way runs again at the next start");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn run_engine(
+    settings: RunSettings,
+    stopped: &watch::Receiver<bool>,
     mut observe: impl FnMut(&BatchProgress),
 ) -> Result<()> {
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
     let program = Arc::new(Program::plan(folder)?);
     let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
-    let query_id = known_query_id(&checkpoint).await?.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let known = retry("the checkpoint", stopped, || known_query_id(&checkpoint)).await?;
+    let query_id = known.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let source = KafkaSource::new(
         &settings.kafka,
         program.sources.iter().map(|source| Arc::clone(&source.topic)),
@@ -88,13 +104,7 @@ pub async fn run_until(
         })
         .await;
     live.clear();
-    match result {
-        Err(error) if error.kind() == ErrorKind::Unavailable && *stopped.borrow() => {
-            tracing::warn!("{error}: the batch under way runs again at the next start");
-            Ok(())
-        }
-        other => other,
-    }
+    result
 }
 
 fn default_checkpoint(program: &Program) -> Location {

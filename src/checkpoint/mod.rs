@@ -18,6 +18,7 @@
 
 pub mod bucket;
 pub mod directory;
+mod patient;
 pub mod record;
 mod retention;
 pub mod rollback;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::watch;
 
 use crate::batch::{BatchId, BatchPlan};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +48,7 @@ use crate::state::file::Loader;
 use crate::state::{KeyRegistry, SideState};
 use bucket::Bucket;
 use directory::Directory;
+use patient::Patient;
 use record::{
     CommitRecord, EpochRecord, Metadata, OffsetRecord, ProgramRecord, RollbackRecord, StateFile, open, seal,
 };
@@ -153,6 +156,12 @@ impl Checkpoint {
             Location::Bucket(url) => Box::new(Bucket::open(url, Arc::default())?),
         };
         Ok(Self { store, location: location.clone(), epoch: 0 })
+    }
+
+    /// A store that can't be reached is waited for from here on, until `stop` says so.
+    #[must_use]
+    pub fn patient(self, stop: watch::Receiver<bool>) -> Self {
+        Self { store: Box::new(Patient { store: self.store, stop }), ..self }
     }
 
     /// Where it is.

@@ -158,6 +158,33 @@ impl S3 {
     }
 }
 
+/// A port that leads to a server until this is dropped: then nobody answers there.
+pub struct Relay(tokio::task::JoinHandle<()>);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Relay {
+    /// `to` is a host and a port; `from` a port of this machine, which may be used again.
+    pub async fn start(from: u16, to: &str) -> Self {
+        let to = to.to_owned();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", from)).await.expect("the port is free");
+        Self(tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let to = to.clone();
+                open.spawn(async move {
+                    let mut server = tokio::net::TcpStream::connect(to).await?;
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await
+                });
+            }
+        }))
+    }
+}
+
 /// Where `tests/services/install.sh` puts things, or where the environment says.
 fn installed(variable: &str, default: &str) -> Option<PathBuf> {
     let home = std::env::var("HOME").unwrap_or_default();
@@ -166,7 +193,8 @@ fn installed(variable: &str, default: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-fn free_port() -> u16 {
+/// A port that nobody uses at the moment.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }

@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::process::Signal;
 
-use super::services::{S3, Services, ecomm_batch, signal, until};
+use super::services::{Relay, S3, Services, ecomm_batch, free_port, signal, terminate, until};
 
 struct Pipeline<'a> {
     services: &'a Services,
@@ -103,6 +103,7 @@ async fn trouble_is_loud_and_harmless() {
     let Some(s3) = S3::start().await else { return };
     old_copy_of_a_checkpoint(&services).await;
     checkpoint_in_a_bucket(&services, &s3);
+    bucket_that_is_away(&services, &s3).await;
     paused_engine(&services, &s3).await;
     records_that_are_gone(&services).await;
     failing_commands(&services).await;
@@ -167,6 +168,44 @@ fn checkpoint_in_a_bucket(services: &Services, s3: &S3) {
     assert!(output.status.success() && text(&output).contains("sound"), "{}", text(&output));
     pipeline.checkpoint = "s3://nowhere/bucket".to_owned();
     pipeline.fails(2, &["s3://nowhere/bucket", "create the bucket"], &[]);
+}
+
+/// The store can't be reached for a while, in the middle of batches and at the start: it is waited for.
+async fn bucket_that_is_away(services: &Services, s3: &S3) {
+    let mut pipeline = Pipeline::new(services, "away");
+    let server = s3.endpoint.trim_start_matches("http://");
+    let port = free_port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    pipeline.checkpoint = "s3://checkpoints/away".to_owned();
+    pipeline.variables = s3.variables().to_vec();
+    pipeline.produce(&["--count", "3000"]);
+    let (progress, log) = (pipeline.folder.path().join("progress.jsonl"), pipeline.folder.path().join("log"));
+    let engine = || {
+        let log = std::fs::File::create(&log).expect("a log");
+        let mut command = pipeline.command("run");
+        command.env("AWS_ENDPOINT_URL", &endpoint).stderr(Stdio::from(log));
+        command.args(["--trigger", "20ms", "--max-offsets-per-trigger", "300"]);
+        command.args(["--checkpoint", &pipeline.checkpoint, "--progress"]).arg(&progress);
+        command.spawn().expect("starts")
+    };
+    let batches = || std::fs::read_to_string(&progress).unwrap_or_default().lines().count();
+    let log = || std::fs::read_to_string(&log).expect("a log");
+    let mut waiting = engine();
+    until("an engine that starts waits", async || log().contains("trying again")).await;
+    for wanted in [3, 6] {
+        let relay = Relay::start(port, server).await;
+        until("the engine is at work", async || batches() >= wanted).await;
+        drop(relay);
+        let pauses = log().matches("trying again").count();
+        until("the engine waits", async || log().matches("trying again").count() >= pauses + 2).await;
+    }
+    assert!(waiting.try_wait().expect("asked").is_none(), "it gave up: {}", log());
+    terminate(&waiting).await;
+    assert_eq!(waiting.wait().expect("reaped").code(), Some(0), "{}", log());
+    assert!(log().contains("stopped while waiting for the checkpoint"), "{}", log());
+    pipeline.succeeds(&[]);
+    pipeline.succeeds(&[]);
+    pipeline.reconciles();
 }
 
 /// An engine is paused, a newer one goes on, the older one wakes up and exits 5.

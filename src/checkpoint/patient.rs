@@ -1,0 +1,40 @@
+//! A store that is waited for while it is away, as a broker or a database is.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::store::Store;
+use crate::error::Result;
+use crate::retry::retry;
+
+/// For the message of an engine that is stopped meanwhile.
+const WHAT: &str = "the checkpoint";
+
+/// Each step is tried until it works, or a person stops the engine; any step of a store may be repeated.
+#[derive(Debug)]
+pub struct Patient {
+    /// The store itself, which gives up soon.
+    pub store: Box<dyn Store>,
+    /// Says when to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Store for Patient {
+    async fn publish(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        retry(WHAT, &self.stop, || self.store.publish(name, bytes)).await
+    }
+
+    async fn read(&self, name: &str) -> Result<Option<Bytes>> {
+        retry(WHAT, &self.stop, || self.store.read(name)).await
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        retry(WHAT, &self.stop, || self.store.list(folder)).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<()> {
+        retry(WHAT, &self.stop, || self.store.remove(name)).await
+    }
+}
