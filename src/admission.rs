@@ -4,6 +4,7 @@
 //! partition, offset). Whoever fails one is a dead letter with the reason; every decoded row that
 //! is not from the future moves its partition's clock.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -63,9 +64,15 @@ pub struct Letter {
     pub event_time: Option<Nanos>,
     /// The watermark that judged it.
     pub watermark: Option<Nanos>,
-    /// The output that refused it.
+    /// The output that refused it; with what tells its rows apart, where a record can be behind several.
     pub output: Option<String>,
 }
+
+/// Bytes that a header costs in a document besides its name and value.
+const HEADER_OVERHEAD: usize = 32;
+
+/// Bytes of key, value and headers that a letter keeps: with its other fields it fits a document of MongoDB.
+const MAX_LETTER_BYTES: usize = 12 * 1024 * 1024;
 
 impl Letter {
     fn of(records: &Records, record: Record<'_>, reason: &'static str, plan: &BatchPlan) -> Self {
@@ -84,6 +91,29 @@ impl Letter {
             watermark: plan.watermark,
             output: None,
         }
+    }
+
+    /// What of it is stored: all, or as much as a sink can hold, with a mark.
+    fn cut(&self) -> Cow<'_, Self> {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let of_headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + length(value) + HEADER_OVERHEAD).sum();
+        let bytes = length(&self.key) + length(&self.value) + of_headers;
+        if bytes <= MAX_LETTER_BYTES {
+            return Cow::Borrowed(self);
+        }
+        let mut cut = self.clone();
+        let mark = format!("cut: the record has {bytes} bytes, {MAX_LETTER_BYTES} are kept at most");
+        cut.error = Some(cut.error.map_or_else(|| mark.clone(), |error| format!("{error}; {mark}")));
+        let mut room = MAX_LETTER_BYTES;
+        for kept in [&mut cut.key, &mut cut.value] {
+            kept.iter_mut().for_each(|bytes| bytes.truncate(room));
+            room -= length(kept);
+        }
+        if of_headers > room {
+            cut.headers.clear();
+        }
+        Cow::Owned(cut)
     }
 
     /// The `_id` that a sink derives: position, reason and output.
@@ -331,6 +361,7 @@ fn headers_array<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>>(
 
 /// Letters as rows of the system table `dead_letters`.
 pub fn letters_batch(letters: &[Letter]) -> Result<RecordBatch> {
+    let letters: Vec<Cow<'_, Letter>> = letters.iter().map(Letter::cut).collect();
     let optional_bytes = |value: &dyn Fn(&Letter) -> Option<Vec<u8>>| -> ArrayRef {
         let mut builder = BinaryBuilder::new();
         letters.iter().for_each(|letter| builder.append_option(value(letter)));
@@ -355,4 +386,41 @@ pub fn letters_batch(letters: &[Letter]) -> Result<RecordBatch> {
         Arc::new(TimestampNanosecondArray::from_iter(letters.iter().map(|letter| letter.watermark))),
     ];
     Ok(RecordBatch::try_new(dead_letters_schema(), columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_that_no_sink_can_hold_is_cut_with_a_mark() {
+        let letter = |value: usize, header: usize| Letter {
+            topic: "orders".into(),
+            partition: 0,
+            offset: 1,
+            timestamp_ms: 0,
+            key: Some(b"key".to_vec()),
+            value: Some(vec![b'x'; value]),
+            headers: vec![("h".to_owned(), Some(vec![b'h'; header]))],
+            reason: "malformed",
+            error: Some("too large".to_owned()),
+            event_time: None,
+            watermark: None,
+            output: None,
+        };
+        let kept = |letter: &Letter| {
+            let cut = letter.cut().into_owned();
+            (cut.value.map(|value| value.len()), cut.headers.len(), cut.error)
+        };
+        let whole = letter(MAX_LETTER_BYTES - 1000, 10);
+        assert_eq!(kept(&whole), (Some(MAX_LETTER_BYTES - 1000), 1, Some("too large".to_owned())));
+        let (value, headers, error) = kept(&letter(20 * 1024 * 1024, 10));
+        assert_eq!((value, headers), (Some(MAX_LETTER_BYTES - 3), 0));
+        assert_eq!(
+            error.as_deref(),
+            Some("too large; cut: the record has 20971566 bytes, 12582912 are kept at most")
+        );
+        let (value, headers, _) = kept(&letter(10, 20 * 1024 * 1024));
+        assert_eq!((value, headers), (Some(10), 0));
+    }
 }
