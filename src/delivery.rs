@@ -4,7 +4,8 @@
 //! becomes a letter of the same batch, and its neighbours are stored.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use tokio::sync::watch;
@@ -23,6 +24,10 @@ use crate::state::RowMeta;
 
 /// Rows that a transaction leaves out, one try each, before the batch goes one by one.
 const MAX_REFUSED_OF_TRANSACTION: usize = 20;
+
+/// For how long a transaction that the server gives up is tried, before the batch goes one by one. Longer
+/// than one that a killed engine has left open is in the way (a minute).
+const TRANSACTION_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Everything that the outputs of one batch depend on.
 pub(crate) struct Delivery<'a> {
@@ -88,6 +93,7 @@ impl Delivery<'_> {
         counts: &mut Counts,
     ) -> Result<bool> {
         let before = (letters.len(), *counts);
+        let first_given_up: OnceLock<Instant> = OnceLock::new();
         let mut left_out: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); selections.len()];
         let reason = loop {
             let mut kept_rows = Vec::new();
@@ -101,7 +107,17 @@ impl Delivery<'_> {
             let of_letters = self.select_letters(letters).await?;
             parts.extend(of_letters.into_iter().map(|selection| (selection.output, selection.rows)));
             let refused = Refused { refused: counts.refused, conflict: counts.conflict };
-            let attempt = || self.sink.write_atomically(self.plan.id, &parts, refused);
+            let attempt = || async {
+                match self.sink.write_atomically(self.plan.id, &parts, refused).await? {
+                    Atomic::GivenUp(reason) => {
+                        match first_given_up.get_or_init(Instant::now).elapsed() < TRANSACTION_PATIENCE {
+                            true => Err(Error::unavailable(reason)),
+                            false => Ok(Atomic::DoesNotFit(reason)),
+                        }
+                    }
+                    outcome => Ok(outcome),
+                }
+            };
             match retry("the sink", self.stop, attempt).await? {
                 Atomic::Stored => return Ok(true),
                 Atomic::StoredBefore(refused) => {
@@ -109,7 +125,7 @@ impl Delivery<'_> {
                     counts.conflict = refused.conflict;
                     return Ok(true);
                 }
-                Atomic::DoesNotFit(reason) => break reason,
+                Atomic::DoesNotFit(reason) | Atomic::GivenUp(reason) => break reason,
                 Atomic::Refused(index, refusals) => {
                     let Some(selection) = selections.get(index) else {
                         let first = refusals
@@ -200,13 +216,14 @@ impl Delivery<'_> {
         Arc::clone(&self.program.sources[source].topic)
     }
 
+    fn position(&self, side: Side, meta: RowMeta) -> String {
+        format!("{}/{}/{}", self.topic(side), meta.partition, meta.offset)
+    }
+
     fn ids_of_rows(&self, output: &Output, at: &UInt32Array) -> DocumentIds {
         derived_or_declared(output, self.query_id, at, |row| {
             let origin = self.origins[row as usize];
-            let position = |side: Side| {
-                origin[side.index()]
-                    .map(|meta| format!("{}/{}/{}", self.topic(side), meta.partition, meta.offset))
-            };
+            let position = |side: Side| origin[side.index()].map(|meta| self.position(side, meta));
             Side::BOTH.into_iter().filter_map(position).collect::<Vec<_>>().join("|")
         })
     }

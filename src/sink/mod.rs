@@ -92,6 +92,8 @@ pub enum Atomic {
     Refused(usize, Vec<Refusal>),
     /// Nothing is stored: why it has to go one by one.
     DoesNotFit(String),
+    /// Nothing is stored: the server gave it up and says why; again it may work.
+    GivenUp(String),
 }
 
 /// How many rows of a batch the sinks did not store.

@@ -20,7 +20,8 @@ use bson::raw::{CString, RawArrayBuf, RawBson, RawDocumentBuf};
 use bson::{Bson, DateTime, Decimal128, Document, doc};
 use futures::future::BoxFuture;
 use mongodb::error::{
-    Error as MongoError, ErrorKind as MongoErrorKind, IndexedWriteError, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+    Error as MongoError, ErrorKind as MongoErrorKind, IndexedWriteError, TRANSIENT_TRANSACTION_ERROR,
+    UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
 };
 use mongodb::options::{ClientOptions, CollectionOptions, ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{Client, ClientSession, Collection};
@@ -47,6 +48,9 @@ const MAX_ATOMIC_DOCUMENTS: usize = 100_000;
 
 /// Their bytes.
 const MAX_ATOMIC_BYTES: usize = 64 * 1024 * 1024;
+
+/// The server's code of a key that is there already.
+const DUPLICATE_KEY: i32 = 11000;
 
 /// For how long a commit whose outcome is unknown is asked for again, before the batch begins anew.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
@@ -223,10 +227,10 @@ impl MongoDbSink {
     ) -> Result<i64> {
         let ledger = self.ledger(database);
         let fail = |error: MongoError| self.failed("claim", collection, &error);
-        let entry = self.command(ledger.find_one(doc! { "_id": collection })).await?.map_err(fail)?;
-        if let Some(entry) = entry {
-            let owner = entry.get_str("query").unwrap_or_default();
-            if owner != query_id && !self.options.take_over {
+        loop {
+            let entry = self.command(ledger.find_one(doc! { "_id": collection })).await?.map_err(fail)?;
+            let owner = entry.as_ref().map(|entry| entry.get_str("query").unwrap_or_default());
+            if let Some(owner) = owner.filter(|&owner| owner != query_id && !self.options.take_over) {
                 return Err(Error::new(
                     ErrorKind::Sink,
                     format!("the collection \"{database}.{collection}\" belongs to another checkpoint's query"),
@@ -234,7 +238,8 @@ impl MongoDbSink {
                 .with("query", owner)
                 .advise("drop the collection and its ledger entry, choose another database or collection, or add --take-over"));
             }
-            let stored = entry.get_i64("batch").ok().filter(|_| owner == query_id);
+            let is_own = owner == Some(query_id);
+            let stored = entry.as_ref().and_then(|entry| entry.get_i64("batch").ok()).filter(|_| is_own);
             let last = last_planned.map_or(-1, |id| id.0 as i64);
             if let Some(stored) = stored.filter(|&stored| stored > last) {
                 return Err(Error::checkpoint(format!(
@@ -243,18 +248,31 @@ impl MongoDbSink {
                 .with("last batch of the checkpoint", last)
                 .advise("restore the newest checkpoint of this query, or start a new checkpoint with collections of its own"));
             }
+            // Only what was read is replaced; the batches of another query say nothing about this one's.
+            let read = match &entry {
+                Some(entry) => entry.get("query").cloned().unwrap_or(Bson::Null),
+                None => query_id.into(),
+            };
+            let mut raise = doc! { "$set": { "query": query_id }, "$inc": { "epoch": 1_i64 } };
+            if entry.is_some() && !is_own {
+                raise.insert("$unset", doc! { "batch": "", "refused": "", "conflict": "" });
+            }
+            let raise = ledger
+                .find_one_and_update(doc! { "_id": collection, "query": read }, raise)
+                .upsert(entry.is_none())
+                .return_document(ReturnDocument::After);
+            match self.command(raise).await? {
+                Ok(Some(raised)) => {
+                    return raised.get_i64("epoch").map_err(|_| {
+                        Error::internal(format!("the ledger entry of \"{collection}\" has no epoch"))
+                    });
+                }
+                // Somebody was faster: what is there now?
+                Ok(None) => {}
+                Err(error) if codes(&error).contains(&DUPLICATE_KEY) => {}
+                Err(error) => return Err(fail(error)),
+            }
         }
-        let raise = ledger
-            .find_one_and_update(
-                doc! { "_id": collection },
-                doc! { "$set": { "query": query_id }, "$inc": { "epoch": 1_i64 } },
-            )
-            .upsert(true)
-            .return_document(ReturnDocument::After);
-        let entry = self.command(raise).await?.map_err(fail)?;
-        entry
-            .and_then(|entry| entry.get_i64("epoch").ok())
-            .ok_or_else(|| Error::internal(format!("the ledger entry of \"{collection}\" has no epoch")))
     }
 
     /// What a driver error asks for; the hosts are named, never the URI.
@@ -275,10 +293,7 @@ impl MongoDbSink {
             MongoErrorKind::InvalidTlsConfig { .. } => {
                 refused(ErrorKind::Config, "check the TLS options of the MongoDB URI")
             }
-            MongoErrorKind::DnsResolve { .. }
-            | MongoErrorKind::Io(_)
-            | MongoErrorKind::ServerSelection { .. }
-            | MongoErrorKind::ConnectionPoolCleared { .. } => {
+            _ if is_away(error) => {
                 refused(ErrorKind::Unavailable, "start it, or give the right address with --mongodb")
             }
             _ if is_transient(error) => refused(ErrorKind::Unavailable, "it should pass by itself"),
@@ -300,8 +315,8 @@ impl MongoDbSink {
             return Err(self.failed("write to", collection.name(), &error));
         };
         let errors = failure.write_errors.as_deref().unwrap_or_default();
-        if errors.is_empty() {
-            // Only the concern failed: ask again, the inserts meet themselves as duplicates.
+        if errors.is_empty() || failure.write_concern_error.is_some() || is_transient(&error) {
+            // Nothing about the documents: ask again, those that are stored meet themselves as duplicates.
             return Err(Error::unavailable(format!(
                 "MongoDB at \"{}\" did not confirm the writes to \"{}\" by a majority",
                 self.hosts,
@@ -346,7 +361,9 @@ impl MongoDbSink {
             let stored: BTreeSet<&[u8]> = found.iter().map(|document| document.as_bytes()).collect();
             let known: BTreeSet<Vec<u8>> = found.iter().filter_map(id_bytes).collect();
             for &row in chunk.iter().filter(|&&row| !stored.contains(documents[row].as_bytes())) {
-                if id_bytes(&documents[row]).is_some_and(|id| !known.contains(&id)) {
+                let is_known = id_bytes(&documents[row]).is_some_and(|id| known.contains(&id));
+                // MongoDB compares otherwise: 5 of any number type, and whatever the collation says.
+                if !is_known && !self.has_equal_id(collection, &documents[row]).await? {
                     return Err(Error::unavailable(format!(
                         "a document of \"{}\" is not yet stored by a majority of MongoDB at \"{}\"",
                         collection.name(),
@@ -357,6 +374,17 @@ impl MongoDbSink {
             }
         }
         Ok(different)
+    }
+
+    /// Whether a majority stores a document of the same `_id`, as the collection compares them.
+    async fn has_equal_id(
+        &self,
+        collection: &Collection<RawDocumentBuf>,
+        document: &RawDocumentBuf,
+    ) -> Result<bool> {
+        let found = self.command(collection.find_one(doc! { "_id": id_of(document) })).await?;
+        let found = found.map_err(|error| self.failed("read back from", collection.name(), &error))?;
+        Ok(found.is_some())
     }
 
     fn collection(&self, database: &str, name: &str) -> Collection<RawDocumentBuf> {
@@ -386,10 +414,12 @@ impl MongoDbSink {
             let Some(mine) = self.own_entry(part.database, part.name) else { continue };
             // The session's concerns hold; a collection's own would be refused.
             let ledger: Collection<Document> = self.client.database(part.database).collection(LEDGER);
-            let fail = |error: MongoError| self.failed("record the batch of", part.name, &error);
+            let end = |error| self.ended("record the batch of", part.name, &error).map(InTransaction::End);
             let found = ledger.find_one(mine.clone()).session(&mut *session);
-            let Some(entry) = self.command(found).await?.map_err(fail)? else {
-                return Err(taken_over(part.database, part.name));
+            let entry = match self.command(found).await? {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Err(taken_over(part.database, part.name)),
+                Err(error) => return end(error),
             };
             if entry.get_i64("batch").is_ok_and(|stored| stored >= batch.0 as i64) {
                 let count = |name: &str| entry.get_i64(name).unwrap_or(0) as u64;
@@ -397,8 +427,10 @@ impl MongoDbSink {
                 return Ok(InTransaction::End(Atomic::StoredBefore(refused)));
             }
             let update = ledger.update_one(mine, done(batch, refused)).session(&mut *session);
-            if self.command(update).await?.map_err(fail)?.matched_count != 1 {
-                return Err(taken_over(part.database, part.name));
+            match self.command(update).await? {
+                Ok(updated) if updated.matched_count == 1 => {}
+                Ok(_) => return Err(taken_over(part.database, part.name)),
+                Err(error) => return end(error),
             }
         }
         for (index, part) in parts.iter().enumerate() {
@@ -407,12 +439,15 @@ impl MongoDbSink {
             for (chunk, first) in part.documents.chunks(CHUNK_ROWS).zip((0..).step_by(CHUNK_ROWS)) {
                 let insert = collection.insert_many(chunk).session(&mut *session);
                 let Err(error) = self.command(insert).await? else { continue };
-                let MongoErrorKind::InsertMany(failure) = error.kind.as_ref() else {
-                    return Err(self.failed("write to", part.name, &error));
+                let is_of_transaction = is_transient(&error) || is_too_large(&error);
+                let problem = match error.kind.as_ref() {
+                    MongoErrorKind::InsertMany(failure) if !is_of_transaction => {
+                        failure.write_errors.as_deref().and_then(<[_]>::first)
+                    }
+                    _ => None,
                 };
-                let errors = failure.write_errors.as_deref().unwrap_or_default();
-                let Some(problem) = errors.first().filter(|_| !is_transient(&error)) else {
-                    return Err(self.failed("write to", part.name, &error));
+                let Some(problem) = problem else {
+                    return self.ended("write to", part.name, &error).map(InTransaction::End);
                 };
                 let row = first + problem.index;
                 return Ok(match is_duplicate_id(problem) {
@@ -431,12 +466,24 @@ impl MongoDbSink {
         Ok(InTransaction::Written)
     }
 
+    /// What an error means for the transaction that it has ended.
+    fn ended(&self, action: &str, name: &str, error: &MongoError) -> Result<Atomic> {
+        if is_too_large(error) {
+            return Ok(Atomic::DoesNotFit(error.to_string()));
+        }
+        let failed = self.failed(action, name, error);
+        match error.contains_label(TRANSIENT_TRANSACTION_ERROR) && !is_away(error) {
+            true => Ok(Atomic::GivenUp(failed.to_string())),
+            false => Err(failed),
+        }
+    }
+
     /// Commits; an outcome that is unknown is asked for again, and nothing else is done meanwhile.
-    async fn commit(&self, session: &mut ClientSession) -> Result<()> {
+    async fn commit(&self, session: &mut ClientSession) -> Result<Atomic> {
         let started = Instant::now();
         loop {
             match self.command(session.commit_transaction()).await? {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Atomic::Stored),
                 Err(error)
                     if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
                         && started.elapsed() < COMMIT_PATIENCE =>
@@ -454,7 +501,7 @@ impl MongoDbSink {
                         self.hosts
                     )));
                 }
-                Err(error) => return Err(self.failed("commit to", "the ledger", &error)),
+                Err(error) => return self.ended("commit to", "the ledger", &error),
             }
         }
     }
@@ -506,9 +553,11 @@ fn id_bytes(document: &RawDocumentBuf) -> Option<Vec<u8>> {
     Some(id.into_bytes())
 }
 
-/// A key that is there already, in the index of `_id`; a unique index of somebody else refuses the row.
+/// A key that is there already, in the index of `_id` (a clustered collection has none to name); a unique
+/// index of somebody else refuses the row.
 fn is_duplicate_id(error: &IndexedWriteError) -> bool {
-    error.code == 11000 && error.message.contains("index: _id_")
+    let is_of_id = error.message.contains(" index: _id_ ") || !error.message.contains(" index: ");
+    error.code == DUPLICATE_KEY && is_of_id
 }
 
 /// The documents of `rows` with their row numbers, and the rows that are too large.
@@ -528,16 +577,46 @@ fn documents(rows: &OutputRows) -> Result<(Vec<RawDocumentBuf>, Vec<usize>, Vec<
     Ok((documents, numbers, refusals))
 }
 
+/// The codes that the server gave; those of single documents too.
+fn codes(error: &MongoError) -> Vec<i32> {
+    match error.kind.as_ref() {
+        MongoErrorKind::Command(command) => vec![command.code],
+        MongoErrorKind::Write(WriteFailure::WriteError(error)) => vec![error.code],
+        MongoErrorKind::Write(WriteFailure::WriteConcernError(error)) => vec![error.code],
+        MongoErrorKind::InsertMany(failure) => {
+            let of_documents = failure.write_errors.iter().flatten().map(|error| error.code);
+            of_documents.chain(failure.write_concern_error.iter().map(|error| error.code)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether the server was not even reached.
+fn is_away(error: &MongoError) -> bool {
+    matches!(
+        error.kind.as_ref(),
+        MongoErrorKind::DnsResolve { .. }
+            | MongoErrorKind::Io(_)
+            | MongoErrorKind::ServerSelection { .. }
+            | MongoErrorKind::ConnectionPoolCleared { .. }
+    )
+}
+
+/// Whether it may pass by itself: a server that stops, steps down or can't be reached, a lock, a time limit.
 fn is_transient(error: &MongoError) -> bool {
     // Codes of the driver specifications: not primary, shutting down, network, interrupted, time out.
-    const CODES: [i32; 16] =
-        [6, 7, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50];
-    let code = match error.kind.as_ref() {
-        MongoErrorKind::Command(command) => Some(command.code),
-        _ => None,
-    };
-    ["RetryableWriteError", "TransientTransactionError"].iter().any(|label| error.contains_label(label))
-        || code.is_some_and(|code| CODES.contains(&code))
+    const CODES: [i32; 20] = [
+        6, 7, 24, 50, 64, 89, 91, 112, 133, 134, 189, 202, 262, 9001, 10058, 10107, 11600, 11602, 13435,
+        13436,
+    ];
+    ["RetryableWriteError", TRANSIENT_TRANSACTION_ERROR].iter().any(|label| error.contains_label(label))
+        || codes(error).iter().any(|code| CODES.contains(code))
+}
+
+/// Whether it says that a transaction is too large: for the log, the cache, or its time.
+fn is_too_large(error: &MongoError) -> bool {
+    const CODES: [i32; 3] = [257, 290, 388];
+    codes(error).iter().any(|code| CODES.contains(code))
 }
 
 /// Database and collection of an output, if it goes to MongoDB.
@@ -637,8 +716,7 @@ impl Sink for MongoDbSink {
             .map_err(fail)?;
         let outcome = self.write_in(&mut session, batch, &parts, refused).await;
         if let Ok(InTransaction::Written) = outcome {
-            self.commit(&mut session).await?;
-            return Ok(Atomic::Stored);
+            return self.commit(&mut session).await;
         }
         if let Err(error) = self.command(session.abort_transaction()).await? {
             // The server ends it by itself.
@@ -650,9 +728,16 @@ impl Sink for MongoDbSink {
             InTransaction::Duplicate(index, row) => {
                 let part = &parts[index];
                 let collection = self.collection(part.database, part.name);
-                match self.different(&collection, &part.documents, &[row].into()).await?.is_empty() {
-                    true => Ok(Atomic::DoesNotFit("a part of it is stored already".to_owned())),
-                    false => Ok(Atomic::Refused(index, vec![conflict(part.numbers[row])])),
+                match self.different(&collection, &part.documents, &[row].into()).await {
+                    Ok(rows) if rows.is_empty() => {
+                        Ok(Atomic::DoesNotFit("a part of it is stored already".to_owned()))
+                    }
+                    Ok(_) => Ok(Atomic::Refused(index, vec![conflict(part.numbers[row])])),
+                    // Perhaps never: two of the batch may be one to the collection.
+                    Err(error) if error.kind() == ErrorKind::Unavailable => {
+                        Ok(Atomic::GivenUp(error.to_string()))
+                    }
+                    Err(error) => Err(error),
                 }
             }
         }

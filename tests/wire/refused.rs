@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use bson::{Document, doc};
+use mongodb::options::{Collation, CollationStrength};
 
 use super::services::{Services, ecomm_batch};
 
@@ -44,10 +45,12 @@ async fn a_bad_document_is_refused_alone() {
         database
             .create_collection("validated_orders")
             .validator(doc! { "_id": { "$ne": refused } })
+            // Upper and lower case are one to it.
+            .collation(Collation::builder().locale("en").strength(CollationStrength::Secondary).build())
             .await
             .expect("made");
         let validated = database.collection::<Document>("validated_orders");
-        validated.insert_one(doc! { "_id": taken, "somebody": "else" }).await.expect("stored");
+        validated.insert_one(doc! { "_id": taken.to_uppercase(), "somebody": "else" }).await.expect("stored");
         // A unique index of somebody else, met by one document.
         let customer = plain.find_one(doc! { "_id": unique }).await.expect("reads").expect("there");
         let partial = doc! { "_id": unique };

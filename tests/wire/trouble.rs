@@ -104,6 +104,7 @@ async fn trouble_is_loud_and_harmless() {
     old_copy_of_a_checkpoint(&services).await;
     checkpoint_in_a_bucket(&services, &s3);
     bucket_that_is_away(&services, &s3).await;
+    collections_taken_over(&services).await;
     paused_engine(&services, &s3).await;
     records_that_are_gone(&services).await;
     failing_commands(&services).await;
@@ -168,6 +169,38 @@ fn checkpoint_in_a_bucket(services: &Services, s3: &S3) {
     assert!(output.status.success() && text(&output).contains("sound"), "{}", text(&output));
     pipeline.checkpoint = "s3://nowhere/bucket".to_owned();
     pipeline.fails(2, &["s3://nowhere/bucket", "create the bucket"], &[]);
+}
+
+/// Another checkpoint's collections, emptied by hand: with --take-over every batch is stored anew, whatever the
+/// ledger says of the other query's.
+async fn collections_taken_over(services: &Services) {
+    let mut pipeline = Pipeline::new(services, "taken");
+    let limit = ["--max-offsets-per-trigger", "300"];
+    pipeline.produce(&["--count", "1000"]);
+    pipeline.succeeds(&limit);
+    let client = mongodb::Client::with_uri_str(&services.mongodb).await.expect("a client");
+    for output in
+        ["validated_orders", "rejected_payments", "unpaid_orders", "orphan_payments", "dead_letters"]
+    {
+        client
+            .database("mart_taken")
+            .collection::<Document>(output)
+            .delete_many(doc! {})
+            .await
+            .expect("emptied");
+    }
+    pipeline.checkpoint = pipeline.folder.path().join("another").display().to_string();
+    pipeline.fails(6, &["belongs to another checkpoint's query", "--take-over"], &limit);
+    // Stopped before its first batch it is the owner, and needs no more flags.
+    let mut command = pipeline.command("run");
+    command.env("ECOMM_BATCH_FAULT", "before-offsets 0 kill").args(["--trigger", "available-now"]);
+    command.args(["--take-over", "--checkpoint", &pipeline.checkpoint]);
+    let killed = command.output().expect("runs");
+    assert_eq!(killed.status.code(), None, "{}", text(&killed));
+    let more = [&limit[..], &["--mongodb-atomic"]].concat();
+    pipeline.succeeds(&more);
+    pipeline.succeeds(&more);
+    pipeline.reconciles();
 }
 
 /// The store can't be reached for a while, in the middle of batches and at the start: it is waited for.
@@ -331,4 +364,13 @@ async fn failing_commands(services: &Services) {
         assert!(struck >= 4, "{fails} struck {struck} times");
         pipeline.reconciles();
     }
+    // Everything is stored already, and MongoDB does not confirm that a majority has it: it is asked again.
+    let pipeline = Pipeline::new(services, "fails0");
+    let unconfirmed =
+        doc! { "failCommands": ["insert"], "writeConcernError": { "code": 91, "errmsg": "shutdown" } };
+    let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 4 }, "data": unconfirmed };
+    admin.run_command(point).await.expect("armed");
+    let output = pipeline.run(&["--take-over"]);
+    admin.run_command(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await.expect("disarmed");
+    assert!(output.status.success() && text(&output).contains("did not confirm"), "{}", text(&output));
 }
