@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, UInt32Array};
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::admission::{Letter, letters_batch};
@@ -15,6 +16,7 @@ use crate::batch::{BatchPlan, SinkMode};
 use crate::checkpoint::record::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Program;
+use crate::query::folder::hex;
 use crate::query::join_view::Side;
 use crate::query::output::{Output, Reads, Selected, SinkTarget};
 use crate::query::view::number_rows;
@@ -245,6 +247,15 @@ impl Delivery<'_> {
         let origin = self.origins[row as usize];
         let side = if origin[1].is_some() { Side::Right } else { Side::Left };
         let meta = origin[side.index()];
+        let mut told_apart = output.name.clone();
+        if let (Some(left), Side::Right) = (origin[0], side)
+            && self.program.join.as_ref().is_some_and(|join| !join.side(Side::Right).matches_once)
+        {
+            told_apart.push_str(&format!("|{}", self.position(Side::Left, left)));
+        }
+        if let (Some(document), true) = (&document, output.may_repeat) {
+            told_apart.push_str(&format!("|{}", hex(&Sha256::digest(document.as_bytes()))));
+        }
         Letter {
             topic: self.topic(side),
             partition: meta.map_or(-1, |meta| meta.partition),
@@ -257,7 +268,7 @@ impl Delivery<'_> {
             error: Some(format!("output \"{}\": {}", output.name, refusal.error)),
             event_time: meta.map(|meta| meta.event_time),
             watermark: self.plan.watermark,
-            output: Some(output.name.clone()),
+            output: Some(told_apart),
         }
     }
 }

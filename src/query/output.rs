@@ -66,6 +66,8 @@ pub struct Output {
     pub schema: SchemaRef,
     /// The declared id: indices of fields; empty when ids are derived.
     pub id: Vec<usize>,
+    /// One row of the view can be behind several documents.
+    pub may_repeat: bool,
     plan: Prepared,
     slot: Slot,
 }
@@ -142,7 +144,7 @@ impl Output {
         let slot = Slot::new(with_row(&table_schema));
         let plan = RowIdScan::new(&slot, table).rewrite(plan).map_err(|e| sql_error(file, &e))?;
         let plan = Prepared::try_new(&state, plan).map_err(|e| sql_error(file, &e))?;
-        Ok(Self { name, target, reads, schema, id, plan, slot })
+        Ok(Self { name, target, reads, schema, id, may_repeat, plan, slot })
     }
 
     /// Its physical plan, for people.
