@@ -469,7 +469,7 @@ impl MongoDbSink {
     /// What an error means for the transaction that it has ended.
     fn ended(&self, action: &str, name: &str, error: &MongoError) -> Result<Atomic> {
         if is_too_large(error) {
-            return Ok(Atomic::DoesNotFit(error.to_string()));
+            return Ok(Atomic::DoesNotFit(words(error)));
         }
         let failed = self.failed(action, name, error);
         match error.contains_label(TRANSIENT_TRANSACTION_ERROR) && !is_away(error) {
@@ -589,6 +589,15 @@ fn codes(error: &MongoError) -> Vec<i32> {
         }
         _ => Vec::new(),
     }
+}
+
+/// What the server said, of the first document if it was about documents.
+fn words(error: &MongoError) -> String {
+    let of_document = match error.kind.as_ref() {
+        MongoErrorKind::InsertMany(failure) => failure.write_errors.as_deref().and_then(<[_]>::first),
+        _ => None,
+    };
+    of_document.map_or_else(|| error.to_string(), |error| error.message.clone())
 }
 
 /// Whether the server was not even reached.
