@@ -5,34 +5,31 @@
 //! ledger `_ecomm_batch` says which query owns a collection, and under which epoch: an engine that
 //! was replaced finds a higher one and stops.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod document;
+mod failure;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
-};
 use async_trait::async_trait;
-use bson::raw::{CString, RawArrayBuf, RawBson, RawDocumentBuf};
-use bson::{Bson, DateTime, Decimal128, Document, doc};
+use bson::raw::RawDocumentBuf;
+use bson::{Bson, Document, doc};
 use futures::future::BoxFuture;
 use mongodb::error::{
-    Error as MongoError, ErrorKind as MongoErrorKind, IndexedWriteError, TRANSIENT_TRANSACTION_ERROR,
-    UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
+    Error as MongoError, ErrorKind as MongoErrorKind, TRANSIENT_TRANSACTION_ERROR,
+    UNKNOWN_TRANSACTION_COMMIT_RESULT,
 };
 use mongodb::options::{ClientOptions, CollectionOptions, ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{Client, ClientSession, Collection};
 
 use crate::batch::BatchId;
-use crate::clock::NANOS_PER_MS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::{FailPoint, Faults};
 use crate::query::output::{Output, SinkTarget};
-use crate::sink::json::{timestamp_nanos, unsupported};
-use crate::sink::{Atomic, DocumentIds, OutputRows, Refusal, RefusalReason, Refused, Sink};
+use crate::sink::{Atomic, OutputRows, Refusal, RefusalReason, Refused, Sink};
+use document::{documents, first_of_each_id, id_bytes, id_of};
+use failure::{DUPLICATE_KEY, codes, is_away, is_duplicate_id, is_too_large, is_transient, words};
 
 /// The ledger's name.
 pub const LEDGER: &str = "_ecomm_batch";
@@ -49,17 +46,11 @@ const MAX_ATOMIC_DOCUMENTS: usize = 100_000;
 /// Their bytes.
 const MAX_ATOMIC_BYTES: usize = 64 * 1024 * 1024;
 
-/// The server's code of a key that is there already.
-const DUPLICATE_KEY: i32 = 11000;
-
 /// For how long a commit whose outcome is unknown is asked for again, before the batch begins anew.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The pause between.
 const COMMIT_POLL: Duration = Duration::from_millis(250);
-
-/// The largest document that MongoDB stores.
-const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// A MongoDB deployment as a sink.
 pub struct MongoDbSink {
@@ -542,92 +533,6 @@ fn done(batch: BatchId, refused: Refused) -> Document {
     } }
 }
 
-fn id_of(document: &RawDocumentBuf) -> Option<Bson> {
-    document.get("_id").ok()??.try_into().ok()
-}
-
-/// The `_id` with its type, comparable.
-fn id_bytes(document: &RawDocumentBuf) -> Option<Vec<u8>> {
-    let mut id = RawDocumentBuf::new();
-    id.append(bson::cstr!("_id"), document.get("_id").ok()??.to_owned());
-    Some(id.into_bytes())
-}
-
-/// A key that is there already, in the index of `_id` (a clustered collection has none to name); a unique
-/// index of somebody else refuses the row.
-fn is_duplicate_id(error: &IndexedWriteError) -> bool {
-    let is_of_id = error.message.contains(" index: _id_ ") || !error.message.contains(" index: ");
-    error.code == DUPLICATE_KEY && is_of_id
-}
-
-/// The documents of `rows` with their row numbers, and the rows that are too large.
-fn documents(rows: &OutputRows) -> Result<(Vec<RawDocumentBuf>, Vec<usize>, Vec<Refusal>)> {
-    let (mut documents, mut numbers, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
-    for row in 0..rows.rows.num_rows() {
-        let document = document(rows, row)?;
-        let bytes = document.as_bytes().len();
-        if bytes > MAX_DOCUMENT_BYTES {
-            let error = format!("the document has {bytes} bytes, more than {MAX_DOCUMENT_BYTES}");
-            refusals.push(Refusal { row, reason: RefusalReason::Refused, error });
-        } else {
-            documents.push(document);
-            numbers.push(row);
-        }
-    }
-    Ok((documents, numbers, refusals))
-}
-
-/// The codes that the server gave; those of single documents too.
-fn codes(error: &MongoError) -> Vec<i32> {
-    match error.kind.as_ref() {
-        MongoErrorKind::Command(command) => vec![command.code],
-        MongoErrorKind::Write(WriteFailure::WriteError(error)) => vec![error.code],
-        MongoErrorKind::Write(WriteFailure::WriteConcernError(error)) => vec![error.code],
-        MongoErrorKind::InsertMany(failure) => {
-            let of_documents = failure.write_errors.iter().flatten().map(|error| error.code);
-            of_documents.chain(failure.write_concern_error.iter().map(|error| error.code)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// What the server said, of the first document if it was about documents.
-fn words(error: &MongoError) -> String {
-    let of_document = match error.kind.as_ref() {
-        MongoErrorKind::InsertMany(failure) => failure.write_errors.as_deref().and_then(<[_]>::first),
-        _ => None,
-    };
-    of_document.map_or_else(|| error.to_string(), |error| error.message.clone())
-}
-
-/// Whether the server was not even reached.
-fn is_away(error: &MongoError) -> bool {
-    matches!(
-        error.kind.as_ref(),
-        MongoErrorKind::DnsResolve { .. }
-            | MongoErrorKind::Io(_)
-            | MongoErrorKind::ServerSelection { .. }
-            | MongoErrorKind::ConnectionPoolCleared { .. }
-    )
-}
-
-/// Whether it may pass by itself: a server that stops, steps down or can't be reached, a lock, a time limit.
-fn is_transient(error: &MongoError) -> bool {
-    // Codes of the driver specifications: not primary, shutting down, network, interrupted, time out.
-    const CODES: [i32; 20] = [
-        6, 7, 24, 50, 64, 89, 91, 112, 133, 134, 189, 202, 262, 9001, 10058, 10107, 11600, 11602, 13435,
-        13436,
-    ];
-    ["RetryableWriteError", TRANSIENT_TRANSACTION_ERROR].iter().any(|label| error.contains_label(label))
-        || codes(error).iter().any(|code| CODES.contains(code))
-}
-
-/// Whether it says that a transaction is too large: for the log, the cache, or its time.
-fn is_too_large(error: &MongoError) -> bool {
-    const CODES: [i32; 3] = [257, 290, 388];
-    codes(error).iter().any(|code| CODES.contains(code))
-}
-
 /// Database and collection of an output, if it goes to MongoDB.
 fn target(output: &Output) -> Option<(&str, &str, bool)> {
     match &output.target {
@@ -780,151 +685,4 @@ impl Sink for MongoDbSink {
 
 fn conflict(row: usize) -> Refusal {
     Refusal { row, reason: RefusalReason::Conflict, error: "another document has that _id".to_owned() }
-}
-
-/// Of documents with one `_id` the first, as an insert would have it: equal ones are the same, others are
-/// in conflict. A transaction can't tell by what is stored, since nothing of it is.
-fn first_of_each_id(
-    documents: Vec<RawDocumentBuf>,
-    numbers: Vec<usize>,
-) -> (Vec<RawDocumentBuf>, Vec<usize>, Vec<Refusal>) {
-    let mut first: HashMap<Vec<u8>, usize> = HashMap::new();
-    let (mut kept, mut kept_numbers, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
-    for (document, number) in documents.into_iter().zip(numbers) {
-        let known = id_bytes(&document).and_then(|id| match first.entry(id) {
-            Entry::Occupied(entry) => Some(*entry.get()),
-            Entry::Vacant(entry) => {
-                entry.insert(kept.len());
-                None
-            }
-        });
-        match known {
-            Some(at) if kept[at] == document => {}
-            Some(_) => conflicts.push(conflict(number)),
-            None => {
-                kept.push(document);
-                kept_numbers.push(number);
-            }
-        }
-    }
-    (kept, kept_numbers, conflicts)
-}
-
-/// One row as a document, `_id` first.
-fn document(output: &OutputRows, row: usize) -> Result<RawDocumentBuf> {
-    let id = match &output.ids {
-        DocumentIds::Derived(ids) => RawBson::String(ids[row].clone()),
-        DocumentIds::Columns(columns) => match columns.as_slice() {
-            [column] => value(output.rows.column(*column).as_ref(), row)?,
-            columns => {
-                let mut id = RawDocumentBuf::new();
-                append_fields(&mut id, &output.rows, columns.iter().copied(), row)?;
-                RawBson::Document(id)
-            }
-        },
-    };
-    let mut document = RawDocumentBuf::new();
-    document.append(bson::cstr!("_id"), id);
-    append_fields(&mut document, &output.rows, 0..output.rows.num_columns(), row)?;
-    Ok(document)
-}
-
-fn append_fields(
-    into: &mut RawDocumentBuf,
-    rows: &RecordBatch,
-    columns: impl Iterator<Item = usize>,
-    row: usize,
-) -> Result<()> {
-    for column in columns {
-        let schema = rows.schema();
-        let name = schema.field(column).name();
-        let name = CString::try_from(name.as_str())
-            .map_err(|_| Error::config(format!("\"{name}\" can't be a field's name")))?;
-        into.append(name, value(rows.column(column).as_ref(), row)?);
-    }
-    Ok(())
-}
-
-fn value(array: &dyn Array, row: usize) -> Result<RawBson> {
-    if array.is_null(row) {
-        return Ok(RawBson::Null);
-    }
-    let binary = |bytes: &[u8]| {
-        RawBson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: bytes.to_vec() })
-    };
-    Ok(match array.data_type() {
-        DataType::Null => RawBson::Null,
-        DataType::Boolean => RawBson::Boolean(array.as_boolean().value(row)),
-        DataType::Int8 => RawBson::Int32(i32::from(array.as_primitive::<Int8Type>().value(row))),
-        DataType::Int16 => RawBson::Int32(i32::from(array.as_primitive::<Int16Type>().value(row))),
-        DataType::Int32 => RawBson::Int32(array.as_primitive::<Int32Type>().value(row)),
-        DataType::Int64 => RawBson::Int64(array.as_primitive::<Int64Type>().value(row)),
-        DataType::UInt8 => RawBson::Int32(i32::from(array.as_primitive::<UInt8Type>().value(row))),
-        DataType::UInt16 => RawBson::Int32(i32::from(array.as_primitive::<UInt16Type>().value(row))),
-        DataType::UInt32 => RawBson::Int64(i64::from(array.as_primitive::<UInt32Type>().value(row))),
-        DataType::UInt64 => {
-            RawBson::Decimal128(decimal128(i128::from(array.as_primitive::<UInt64Type>().value(row)), 0))
-        }
-        DataType::Float32 => RawBson::Double(f64::from(array.as_primitive::<Float32Type>().value(row))),
-        DataType::Float64 => RawBson::Double(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Decimal128(_, scale) => {
-            RawBson::Decimal128(decimal128(array.as_primitive::<Decimal128Type>().value(row), *scale))
-        }
-        DataType::Date32 => {
-            let days = i64::from(array.as_primitive::<Date32Type>().value(row));
-            RawBson::DateTime(DateTime::from_millis(days * 86_400_000))
-        }
-        DataType::Timestamp(_, _) => {
-            RawBson::DateTime(DateTime::from_millis(timestamp_nanos(array, row).div_euclid(NANOS_PER_MS)))
-        }
-        DataType::Utf8 => RawBson::String(array.as_string::<i32>().value(row).to_owned()),
-        DataType::LargeUtf8 => RawBson::String(array.as_string::<i64>().value(row).to_owned()),
-        DataType::Utf8View => RawBson::String(array.as_string_view().value(row).to_owned()),
-        DataType::Binary => binary(array.as_binary::<i32>().value(row)),
-        DataType::LargeBinary => binary(array.as_binary::<i64>().value(row)),
-        DataType::BinaryView => binary(array.as_binary_view().value(row)),
-        DataType::List(_) => {
-            let items = array.as_list::<i32>().value(row);
-            let mut list = RawArrayBuf::new();
-            for item in 0..items.len() {
-                list.push(value(items.as_ref(), item)?);
-            }
-            RawBson::Array(list)
-        }
-        DataType::Struct(_) => {
-            let fields = RecordBatch::from(array.as_struct().slice(row, 1));
-            let mut document = RawDocumentBuf::new();
-            append_fields(&mut document, &fields, 0..fields.num_columns(), 0)?;
-            RawBson::Document(document)
-        }
-        other => return Err(unsupported(other)),
-    })
-}
-
-/// `unscaled` × 10^−`scale` in the binary integer form of IEEE 754: sign, exponent + 6176, coefficient.
-///
-/// At most 34 digits, which planning has made sure of; they fit the 113 bits of the coefficient.
-fn decimal128(unscaled: i128, scale: i8) -> Decimal128 {
-    let sign = if unscaled < 0 { 1u128 << 127 } else { 0 };
-    let exponent = (6176 - i128::from(scale)) as u128;
-    Decimal128::from_bytes((sign | (exponent << 113) | unscaled.unsigned_abs()).to_le_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decimal128;
-
-    #[test]
-    fn decimals_keep_digits_and_scale() {
-        for (unscaled, scale, text) in [
-            (1234, 2, "12.34"),
-            (1250, 2, "12.50"),
-            (-1, 2, "-0.01"),
-            (0, 2, "0.00"),
-            (7, 0, "7"),
-            (10i128.pow(34) - 1, 4, "999999999999999999999999999999.9999"),
-        ] {
-            assert_eq!(decimal128(unscaled, scale).to_string(), text);
-        }
-    }
 }
