@@ -56,7 +56,7 @@ pub struct WatermarkInput<'a> {
     pub pinned: &'a BTreeSet<TopicPartition>,
     /// The batch time.
     pub now_ms: i64,
-    /// The batch time of the query's first batch.
+    /// When the query was started, as its checkpoint says.
     pub query_start_ms: i64,
 }
 

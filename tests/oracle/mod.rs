@@ -320,6 +320,7 @@ impl Pipeline {
                 serde_json::from_slice(&std::fs::read(path).map_err(failed)?).map_err(failed)?;
             let ranges = ranges(&plan);
             let time_ms = plan["batch_time_ms"].as_i64().unwrap_or(0) - BASE_S * 1000;
+            self.model.start_ms = self.started_ms()?;
             let outcome = self.model.batch(time_ms, &ranges, &self.log);
             joined.extend(outcome.joined);
             letters.extend(outcome.letters.into_iter().map(|(side, partition, offset, reason)| {
@@ -347,6 +348,13 @@ impl Pipeline {
             prop_assert_eq!(in_state, self.model.num_in_state(side.index()), "state {:?}", side);
         }
         Ok(())
+    }
+
+    /// When the query was started, which may be before its first batch.
+    fn started_ms(&self) -> Result<i64, TestCaseError> {
+        let metadata = std::fs::read(self.checkpoint.path().join("metadata")).map_err(failed)?;
+        let metadata: Value = serde_json::from_slice(&metadata).map_err(failed)?;
+        Ok(metadata["started_ms"].as_i64().unwrap_or(0) - BASE_S * 1000)
     }
 
     fn documents(&mut self, output: &str, number: usize) -> Vec<Value> {

@@ -100,8 +100,8 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Model {
     shape: Shape,
-    /// When the first batch ran.
-    start_ms: Option<i64>,
+    /// When the query was started.
+    pub start_ms: i64,
     pub watermark: Option<i64>,
     maxima: BTreeMap<Place, i64>,
     last_record_ms: BTreeMap<Place, i64>,
@@ -116,7 +116,7 @@ impl Model {
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
-            start_ms: None,
+            start_ms: 0,
             watermark: None,
             maxima: BTreeMap::new(),
             last_record_ms: BTreeMap::new(),
@@ -133,7 +133,6 @@ impl Model {
         ranges: &BTreeMap<Place, Range>,
         log: &BTreeMap<Place, Vec<Message>>,
     ) -> Outcome {
-        self.start_ms.get_or_insert(time_ms);
         let mut outcome = Outcome::default();
         let first_new = [self.rows[0].len(), self.rows[1].len()];
         for side in [0, 1] {
@@ -240,8 +239,8 @@ impl Model {
             let with_rows: Vec<_> =
                 partitions.iter().filter(|(place, _)| self.maxima.contains_key(place)).collect();
             let is_idle = |place: &Place| {
-                let since = self.last_record_ms.get(place).copied().or(self.start_ms);
-                time_ms - since.unwrap_or(time_ms) >= IDLE_MS
+                let since = self.last_record_ms.get(place).copied().unwrap_or(self.start_ms);
+                time_ms - since >= IDLE_MS
             };
             let active = with_rows.iter().filter(|(place, range)| unread(range) || !is_idle(place));
             match active.map(|(place, _)| self.maxima[place]).min() {
