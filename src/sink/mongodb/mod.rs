@@ -239,17 +239,21 @@ impl MongoDbSink {
                 .with("last batch of the checkpoint", last)
                 .advise("restore the newest checkpoint of this query, or start a new checkpoint with collections of its own"));
             }
-            // Only what was read is replaced; the batches of another query say nothing about this one's.
+            // Only what was read is replaced: the claim of an engine that was killed may still be under way. The
+            // batches of another query say nothing about this one's.
             let read = match &entry {
-                Some(entry) => entry.get("query").cloned().unwrap_or(Bson::Null),
-                None => query_id.into(),
+                Some(entry) => {
+                    let field = |name: &str| entry.get(name).cloned().unwrap_or(Bson::Null);
+                    doc! { "_id": collection, "query": field("query"), "epoch": field("epoch") }
+                }
+                None => doc! { "_id": collection, "epoch": { "$exists": false } },
             };
             let mut raise = doc! { "$set": { "query": query_id }, "$inc": { "epoch": 1_i64 } };
             if entry.is_some() && !is_own {
                 raise.insert("$unset", doc! { "batch": "", "refused": "", "conflict": "" });
             }
             let raise = ledger
-                .find_one_and_update(doc! { "_id": collection, "query": read }, raise)
+                .find_one_and_update(read, raise)
                 .upsert(entry.is_none())
                 .return_document(ReturnDocument::After);
             match self.command(raise).await? {
