@@ -251,6 +251,30 @@ async fn an_older_engine_is_fenced() {
     new.batch(Some(60), None).await.expect("a batch");
 }
 
+/// It wakes up while it cleans: what the newer one has written and not yet named is none of its business.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_engine_removes_nothing_of_a_newer_one() {
+    let pipeline = Pipeline::new(400);
+    let mut engine = pipeline.open().await.expect("opens");
+    engine.batch(Some(60), None).await.expect("a batch");
+    drop(engine);
+    let location = Location::Folder(pipeline.checkpoint());
+    let mut old = Checkpoint::open(&location, Arc::default()).expect("opens");
+    old.claim().await.expect("claimed");
+    std::fs::remove_file(pipeline.checkpoint().join("lock")).expect("removed");
+    let mut new = Checkpoint::open(&location, Arc::default()).expect("opens");
+    new.claim().await.expect("claimed");
+    let bytes = bytes::Bytes::from_static(b"of the newer one");
+    let file = new.write_state(Side::Left, BatchId(1), "delta", &bytes).await.expect("written");
+    let last = new.recover().await.expect("whole").and_then(|found| found.commit).expect("a commit");
+    let error = old.clean(&last).await.expect_err("fenced");
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+    assert!(pipeline.checkpoint().join(&file.name).exists());
+    // Its own attempt that no commit names is rubbish.
+    new.clean(&last).await.expect("cleaned");
+    assert!(!pipeline.checkpoint().join(&file.name).exists());
+}
+
 /// Files and bytes depend on what is retained, not on how many batches there were.
 ///
 /// `ECOMM_BATCH_TEST_BATCHES` sets how many.

@@ -12,8 +12,9 @@ impl Checkpoint {
     /// names, and SQL that no batch refers to.
     ///
     /// Only an engine that has committed may ask for it: until then an older engine, not yet fenced,
-    /// could still commit what it wrote.
+    /// could still commit what it wrote. What a newer one writes meanwhile is left alone.
     pub async fn clean(&self, last: &CommitRecord) -> Result<()> {
+        let programs = self.store.list("sql").await?;
         let first_kept = last.retained_from.map_or(0, |id| id.0);
         for number in self.numbers("commits").await?.into_iter().filter(|&number| number < first_kept) {
             self.store.remove(&format!("commits/{number}")).await?;
@@ -30,18 +31,20 @@ impl Checkpoint {
             .collect();
         for folder in STATE_FOLDERS {
             for name in self.store.list(folder).await? {
+                let is_of_newer = epoch_of(&name).is_some_and(|epoch| epoch > self.epoch);
                 let name = format!("{folder}/{name}");
-                if !named.contains(name.as_str()) {
+                if !named.contains(name.as_str()) && !is_of_newer {
                     self.store.remove(&name).await?;
                 }
             }
         }
-        self.clean_programs(records.plans.values()).await
+        self.assert_newest().await?;
+        self.clean_programs(&programs, records.plans.values()).await
     }
 
-    async fn clean_programs(&self, plans: impl Iterator<Item = &BatchPlan>) -> Result<()> {
+    /// Of the `stored` programs those that no plan refers to.
+    async fn clean_programs(&self, stored: &[String], plans: impl Iterator<Item = &BatchPlan>) -> Result<()> {
         let named: BTreeSet<&str> = plans.map(|plan| plan.program.as_str()).collect();
-        let stored = self.store.list("sql").await?;
         for hash in stored.iter().filter(|hash| !named.contains(hash.as_str())) {
             // The record first: what it names is rubbish without it.
             self.store.remove(&format!("sql/{hash}/program.json")).await?;
@@ -51,4 +54,9 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// The engine that wrote a state file, `<batch>-<epoch>.<kind>.parquet`.
+fn epoch_of(name: &str) -> Option<u64> {
+    name.split_once('-')?.1.split_once('.')?.0.parse().ok()
 }
