@@ -224,6 +224,7 @@ impl TopicReader {
     /// First and last offset of each partition; nothing if the broker does not know the topic (yet).
     fn extents(&self) -> Result<Vec<(TopicPartition, Extent)>> {
         let consumer = self.lock();
+        forget_events(&consumer);
         let metadata = consumer
             .fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT)
             .map_err(|source| self.failed(&source))?;
@@ -248,6 +249,7 @@ impl TopicReader {
 
     fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>> {
         let consumer = self.lock();
+        forget_events(&consumer);
         let mut open: BTreeMap<i32, (OffsetRange, Records)> = ranges
             .iter()
             .filter(|(tp, range)| tp.topic == self.topic && !range.is_empty())
@@ -377,6 +379,12 @@ impl TopicReader {
                 .advise("start it, or give the right address with --brokers"),
         }
     }
+}
+
+/// Takes what librdkafka has queued while nothing was assigned: it says once a second and more that a broker is
+/// away, and the first of them would end a read after the broker has come back.
+fn forget_events(consumer: &BaseConsumer<QuietContext>) {
+    while consumer.poll(Duration::ZERO).is_some() {}
 }
 
 /// Not so a partition whose leader is away: it is waited for.
