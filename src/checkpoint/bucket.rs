@@ -84,10 +84,22 @@ impl Bucket {
             Cause::NotImplemented { .. } | Cause::NotSupported { .. } => {
                 (ErrorKind::Config, "the store must know conditional puts (If-None-Match)")
             }
+            _ if is_refusal(&error) => (
+                ErrorKind::Config,
+                "check AWS_REGION, AWS_ENDPOINT_URL and that the credentials have not expired",
+            ),
             _ => (ErrorKind::Unavailable, "check AWS_ENDPOINT_URL and the network"),
         };
         Error::new(kind, format!("could not {action} \"{}/{name}\"", self.url)).because(error).advise(advice)
     }
+}
+
+/// Whether the store has understood the request and does not want it; object_store says so in words only.
+fn is_refusal(error: &Cause) -> bool {
+    let text = error.to_string();
+    let status = text.split("status code: ").nth(1).unwrap_or_default();
+    let passes = ["408", "429"].iter().any(|code| status.starts_with(code));
+    (status.starts_with('4') && !passes) || text.contains("Received redirect")
 }
 
 #[async_trait]
@@ -101,7 +113,10 @@ impl Store for Bucket {
                 // An answer that was lost on its way, then repeated: the object is our own.
                 match self.read(name).await? {
                     Some(stored) if stored == bytes => Ok(()),
-                    _ => Err(self.failed("publish", name, error)),
+                    Some(_) => Err(self.failed("publish", name, error)),
+                    // A put of the same name is still under way, perhaps our own.
+                    None => Err(Error::unavailable(format!("could not publish \"{}/{name}\" yet", self.url))
+                        .because(error)),
                 }
             }
             Err(error) => Err(self.failed("publish", name, error)),
