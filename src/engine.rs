@@ -201,6 +201,9 @@ impl Engine {
         {
             observe(&progress);
         }
+        if self.is_stopping() {
+            return Ok(());
+        }
         match trigger {
             Trigger::ProcessingTime(interval) => {
                 let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
