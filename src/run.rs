@@ -18,7 +18,6 @@ use crate::progress::BatchProgress;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::output::SinkTarget;
-use crate::retry::retry;
 use crate::settings::RunSettings;
 use crate::signals::asked_to_stop;
 use crate::sink::SharedSink;
@@ -57,8 +56,8 @@ async fn run_engine(
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
     let program = Arc::new(Program::plan(folder)?);
     let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
-    let known = retry("the checkpoint", stopped, || known_query_id(&checkpoint)).await?;
-    let query_id = known.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let query_id = known_query_id(&checkpoint, stopped).await?;
+    let query_id = query_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let source = KafkaSource::new(
         &settings.kafka,
         program.sources.iter().map(|source| Arc::clone(&source.topic)),
@@ -112,8 +111,8 @@ fn default_checkpoint(program: &Program) -> Location {
 }
 
 /// The query's id if the checkpoint has one already; read without the lock.
-async fn known_query_id(checkpoint: &Location) -> Result<Option<String>> {
-    let metadata = Checkpoint::read_only(checkpoint)?.metadata().await?;
+async fn known_query_id(checkpoint: &Location, stopped: &watch::Receiver<bool>) -> Result<Option<String>> {
+    let metadata = Checkpoint::read_only(checkpoint)?.patient(stopped.clone()).metadata().await?;
     Ok(metadata.map(|metadata| metadata.query_id))
 }
 
