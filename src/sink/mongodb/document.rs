@@ -11,7 +11,6 @@ use arrow::datatypes::{
 use bson::raw::{CString, RawArrayBuf, RawBson, RawDocumentBuf};
 use bson::{Bson, DateTime, Decimal128};
 
-use super::conflict;
 use crate::clock::NANOS_PER_MS;
 use crate::error::{Error, Result};
 use crate::sink::json::{timestamp_nanos, unsupported};
@@ -46,6 +45,11 @@ pub(super) fn id_bytes(document: &RawDocumentBuf) -> Option<Vec<u8>> {
     let mut id = RawDocumentBuf::new();
     id.append(bson::cstr!("_id"), document.get("_id").ok()??.to_owned());
     Some(id.into_bytes())
+}
+
+/// A row whose `_id` another document has.
+pub(super) fn conflict(row: usize) -> Refusal {
+    Refusal { row, reason: RefusalReason::Conflict, error: "another document has that _id".to_owned() }
 }
 
 /// Of documents with one `_id` the first, as an insert would have it: equal ones are the same, others are

@@ -29,13 +29,17 @@ pub(super) fn codes(error: &MongoError) -> Vec<i32> {
     }
 }
 
+/// What an insert says of the first document that it did not store, if it was about documents.
+pub(super) fn of_first_document(error: &MongoError) -> Option<&IndexedWriteError> {
+    match error.kind.as_ref() {
+        MongoErrorKind::InsertMany(failure) => failure.write_errors.as_deref()?.first(),
+        _ => None,
+    }
+}
+
 /// What the server said, of the first document if it was about documents.
 pub(super) fn words(error: &MongoError) -> String {
-    let of_document = match error.kind.as_ref() {
-        MongoErrorKind::InsertMany(failure) => failure.write_errors.as_deref().and_then(<[_]>::first),
-        _ => None,
-    };
-    of_document.map_or_else(|| error.to_string(), |error| error.message.clone())
+    of_first_document(error).map_or_else(|| error.to_string(), |error| error.message.clone())
 }
 
 /// Whether the server was not even reached.

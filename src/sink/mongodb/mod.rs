@@ -28,8 +28,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::faults::{FailPoint, Faults};
 use crate::query::output::{Output, SinkTarget};
 use crate::sink::{Atomic, OutputRows, Refusal, RefusalReason, Refused, Sink};
-use document::{documents, first_of_each_id, id_bytes, id_of};
-use failure::{DUPLICATE_KEY, codes, is_away, is_duplicate_id, is_too_large, is_transient, words};
+use document::{conflict, documents, first_of_each_id, id_bytes, id_of};
+use failure::{
+    DUPLICATE_KEY, codes, is_away, is_duplicate_id, is_too_large, is_transient, of_first_document, words,
+};
 
 /// The ledger's name.
 pub const LEDGER: &str = "_ecomm_batch";
@@ -435,13 +437,7 @@ impl MongoDbSink {
                 let insert = collection.insert_many(chunk).session(&mut *session);
                 let Err(error) = self.command(insert).await? else { continue };
                 let is_of_transaction = is_transient(&error) || is_too_large(&error);
-                let problem = match error.kind.as_ref() {
-                    MongoErrorKind::InsertMany(failure) if !is_of_transaction => {
-                        failure.write_errors.as_deref().and_then(<[_]>::first)
-                    }
-                    _ => None,
-                };
-                let Some(problem) = problem else {
+                let Some(problem) = of_first_document(&error).filter(|_| !is_of_transaction) else {
                     return self.ended("write to", part.name, &error).map(InTransaction::End);
                 };
                 let row = first + problem.index;
@@ -685,8 +681,4 @@ impl Sink for MongoDbSink {
         refusals.sort_by_key(|refusal| refusal.row);
         Ok(refusals)
     }
-}
-
-fn conflict(row: usize) -> Refusal {
-    Refusal { row, reason: RefusalReason::Conflict, error: "another document has that _id".to_owned() }
 }
