@@ -61,7 +61,7 @@ pub async fn check(args: &CheckArgs) -> Result<()> {
 
 /// `explain`: prints the program in plain words.
 pub fn explain(args: &ExplainArgs) -> Result<()> {
-    say!("{}", in_words(&plan(&args.sql)?)?);
+    say!("{}", in_words(&plan(&args.sql)?));
     Ok(())
 }
 

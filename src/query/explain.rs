@@ -5,7 +5,6 @@ use std::fmt::Write;
 use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::clock::Nanos;
-use crate::error::Result;
 use crate::query::Program;
 use crate::query::join_view::{JoinView, Side};
 use crate::query::output::{Output, Reads, SinkTarget};
@@ -13,7 +12,7 @@ use crate::query::source_table::SourceTable;
 use crate::watermark::nanos;
 
 /// The whole program, with DataFusion's physical plan of a batch.
-pub fn explain(program: &Program) -> Result<String> {
+pub fn explain(program: &Program) -> String {
     let mut text = String::new();
     section(&mut text, "Sources", program.sources.iter().map(describe_source));
     match &program.join {
@@ -41,14 +40,14 @@ pub fn explain(program: &Program) -> Result<String> {
         section(
             &mut text,
             "DataFusion's physical plan of a batch's pairs",
-            plan_lines(&join.describe_pairs()?),
+            plan_lines(&join.describe_pairs()),
         );
     }
     for output in &program.outputs {
         let title = format!("DataFusion's physical plan of {}", output.name);
-        section(&mut text, &title, plan_lines(&output.describe()?));
+        section(&mut text, &title, plan_lines(&output.describe()));
     }
-    Ok(text.trim_end().to_owned())
+    text.trim_end().to_owned()
 }
 
 /// What a user should know and may not expect.
@@ -71,6 +70,12 @@ pub fn notes(program: &Program) -> Vec<String> {
         .collect();
     if !rounded.is_empty() {
         notes.push(format!("MongoDB stores times in milliseconds, rounded down: {}", rounded.join(", ")));
+    }
+    for rule in &program.rules {
+        notes.extend(rule.notes.iter().map(|note| format!("rule {}: {}", rule.name, note.text())));
+    }
+    for output in &program.outputs {
+        notes.extend(output.notes.iter().map(|note| format!("output {}: {}", output.name, note.text())));
     }
     notes
 }
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn the_shipped_program_is_explained() {
         let folder = SqlFolder::read(std::path::Path::new("sql"), |_| None).expect("reads");
-        let text = explain(&Program::plan(folder).expect("plans")).expect("explains");
+        let text = explain(&Program::plan(folder).expect("plans"));
         for part in [
             "order_payments: o FULL JOIN p",
             "key: o.order_id = p.order_id",

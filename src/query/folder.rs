@@ -6,12 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::query::dialect::SqlDialect;
 use crate::query::reference::{self, ReferenceFile};
 use crate::query::sql_file::{SqlFile, underlined};
 
@@ -117,9 +117,9 @@ fn fill_in(path: &str, text: &str, variable: &impl Fn(&str) -> Option<String>) -
     let at =
         |location: Location, message: &str| underlined(&file, (location.line, location.column), message, 1);
     let tokens =
-        Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize_with_location().map_err(
-            |error| Error::config(at(error.location, &error.message)).advise("check quotes and comments"),
-        )?;
+        Tokenizer::new(&SqlDialect, text).with_unescape(false).tokenize_with_location().map_err(|error| {
+            Error::config(at(error.location, &error.message)).advise("check quotes and comments")
+        })?;
     refuse_long_chains(&tokens).map_err(|location| {
         // The line would be as long as the chain: it is not shown.
         Error::config(format!(

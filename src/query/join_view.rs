@@ -37,6 +37,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::query::lookup::refuse_node;
+use crate::query::scalar::{Scalars, compile, compile_expr};
 use crate::query::session::{Prepared, Slot, confined, data_error, least_volatility};
 use crate::query::source_table::SourceTable;
 use crate::query::source_view::{SourceSubtree, SourceView};
@@ -235,7 +236,10 @@ impl JoinView {
         };
         let joined_schema = fields(&pairs);
         let schema = fields(&joined(join.join_type, on.clone())?);
-        let prepare = |plan| Prepared::try_new(&state, plan).map_err(as_sql);
+        let prepare = |plan| {
+            let Scalars { plan, now, .. } = compile(file, plan)?;
+            Prepared::try_new(&state, &plan, now).map_err(as_sql)
+        };
         let mut predicates: Vec<String> = conjuncts.iter().map(ToString::to_string).collect();
         predicates.sort();
         Ok(Self {
@@ -280,8 +284,8 @@ impl JoinView {
     }
 
     /// The physical plan of a batch's pairs, for people.
-    pub fn describe_pairs(&self) -> Result<String> {
-        Ok(self.pairs.describe()?)
+    pub fn describe_pairs(&self) -> String {
+        self.pairs.describe()
     }
 
     /// The pairs of which at least one row is new.
@@ -379,8 +383,8 @@ impl SidePlan {
         let slot = Slot::new(Arc::new(Schema::new(fields)));
         let schema = DFSchema::try_from_qualified_schema(alias.clone(), &input.columns)?;
         let keys: Vec<Arc<dyn PhysicalExpr>> = keys
-            .map(|key| state.create_physical_expr(key.clone(), &schema))
-            .collect::<datafusion::error::Result<_>>()?;
+            .map(|key| Ok(state.create_physical_expr(compile_expr(file, key, &schema)?, &schema)?))
+            .collect::<Result<_>>()?;
         let sort_fields = keys
             .iter()
             .map(|key| key.data_type(&input.columns).map(SortField::new))
@@ -393,7 +397,11 @@ impl SidePlan {
             })
             .cloned()
             .reduce(Expr::and);
-        let admits = own.map(|own| state.create_physical_expr(own, &schema)).transpose()?;
+        let admits = own
+            .map(|own| {
+                Ok::<_, Error>(state.create_physical_expr(compile_expr(file, &own, &schema)?, &schema)?)
+            })
+            .transpose()?;
         Ok(Self {
             input,
             alias: alias.to_string(),

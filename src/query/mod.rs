@@ -9,6 +9,7 @@
 //! reference tables ─ looked up by rules and outputs
 //! ```
 
+pub(crate) mod dialect;
 pub mod explain;
 pub mod fingerprint;
 pub mod folder;
@@ -17,6 +18,7 @@ pub(crate) mod lookup;
 pub mod output;
 pub mod reference;
 pub mod rule;
+pub mod scalar;
 pub(crate) mod session;
 pub mod source_table;
 pub mod source_view;
@@ -238,6 +240,13 @@ impl Stream {
             }
             let plan = plan_create_view(view, tables.clone())?;
             let num_streams = num_scans(&plan, |table| sources.iter().any(|source| source.name == table))?;
+            let plan = match num_streams {
+                0 | 1 => {
+                    refuse_changing(view, &plan)?;
+                    scalar::compile(view.file, plan)?.plan
+                }
+                _ => plan,
+            };
             let provider = || Arc::new(DfViewTable::new(plan.clone(), None)) as Arc<dyn TableProvider>;
             match num_streams {
                 0 => {
@@ -245,7 +254,6 @@ impl Stream {
                     lookups.push(Lookup { name, table: provider(), unique: Vec::new() });
                 }
                 1 => {
-                    refuse_changing(view, &plan)?;
                     if SourceSubtree::read(view.file, &plan, sources)?.is_none() {
                         return Err(refuse_at(view.file, "FROM", format!("the view \"{name}\" looks values up in a reference table"))
                             .advise("do that in rules and outputs: they may read reference tables, a view over a stream may not"));

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{Insert, Statement};
 
 use crate::error::Result;
 use crate::query::lookup::{self, Lookups, check_lookups, meets_once, num_scans, refuse_node};
+use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::source_table::Options;
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
@@ -68,6 +69,8 @@ pub struct Output {
     pub id: Vec<usize>,
     /// One row of the view can be behind several documents.
     pub may_repeat: bool,
+    /// What a reader of its SQL should know.
+    pub notes: Vec<Note>,
     plan: Prepared,
     slot: Slot,
 }
@@ -113,6 +116,8 @@ impl Output {
                 .advise("leave out random() and uuid(); now() is the batch time"));
         }
         let Shape { reads, may_repeat } = check_plan(file, &plan, view, lookups)?;
+        let written = plan.clone();
+        let Scalars { plan, now, notes } = compile(file, plan)?;
         let schema = document_schema(file, &insert.statement, &plan)?;
         let id = id_names
             .iter()
@@ -136,20 +141,20 @@ impl Output {
                 sink.file.path
             )));
         }
-        refuse_null_ids(file, &plan, &id, &schema, joined_schema)?;
+        refuse_null_ids(file, &written, &id, &schema, joined_schema)?;
         let (table_schema, table) = match reads {
             Reads::View => (view.output_schema(), view.name.as_str()),
             Reads::DeadLetters => (dead_letters_schema(), DEAD_LETTERS),
         };
         let slot = Slot::new(with_row(&table_schema));
         let plan = RowIdScan::new(&slot, table).rewrite(plan).map_err(|e| sql_error(file, &e))?;
-        let plan = Prepared::try_new(&state, plan).map_err(|e| sql_error(file, &e))?;
-        Ok(Self { name, target, reads, schema, id, may_repeat, plan, slot })
+        let plan = Prepared::try_new(&state, &plan, now).map_err(|e| sql_error(file, &e))?;
+        Ok(Self { name, target, reads, schema, id, may_repeat, notes, plan, slot })
     }
 
     /// Its physical plan, for people.
-    pub fn describe(&self) -> Result<String> {
-        Ok(self.plan.describe()?)
+    pub fn describe(&self) -> String {
+        self.plan.describe()
     }
 
     /// The output's rows for `rows` (of the table it reads, `_row` last).

@@ -4,13 +4,13 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, UInt32Type};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 
 use crate::error::{Error, Result};
 use crate::query::lookup::{self, Lookups, check_lookups, refuse_node};
+use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
@@ -52,6 +52,8 @@ pub struct Rule {
     pub name: String,
     /// It counts the valid partners before, so it runs in rounds after all others.
     pub reads_prior_valid: bool,
+    /// What a reader of its SQL should know.
+    pub notes: Vec<Note>,
     plan: Prepared,
     slot: Slot,
     has_detail: bool,
@@ -73,13 +75,14 @@ impl Rule {
                 .advise("leave out random() and uuid(); now() is the batch time"));
         }
         check_plan(file, &plan, &view.name)?;
+        let Scalars { plan, now, notes } = compile(file, plan)?;
         let columns = check_columns(file, &plan)?;
         let reads_prior_valid = reads_column(&plan, PRIOR_VALID)?;
         let slot = Slot::new(view.rule_schema_with_row());
         let rewritten = RowIdScan::new(&slot, &view.name).rewrite(plan).map_err(|e| sql_error(file, &e))?;
-        let plan = prepare(&state, file, rewritten)?;
+        let plan = Prepared::try_new(&state, &rewritten, now).map_err(|error| sql_error(file, &error))?;
         let RuleColumns { has_detail, has_severity } = columns;
-        Ok(Self { name: stem.to_owned(), reads_prior_valid, plan, slot, has_detail, has_severity })
+        Ok(Self { name: stem.to_owned(), reads_prior_valid, notes, plan, slot, has_detail, has_severity })
     }
 
     /// The violations among `rows` (of the rule table, `_row` last) by the value of `_row`.
@@ -254,8 +257,4 @@ fn reads_column(plan: &LogicalPlan, name: &str) -> Result<bool> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(found)
-}
-
-fn prepare(state: &SessionState, file: &SqlFile, plan: LogicalPlan) -> Result<Prepared> {
-    Prepared::try_new(state, plan).map_err(|error| sql_error(file, &error))
 }

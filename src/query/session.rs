@@ -1,10 +1,10 @@
 //! DataFusion, confined: what SQL files may use, and plans that are kept from batch to batch.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use chrono::DateTime;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
@@ -12,12 +12,19 @@ use datafusion::catalog::{
 };
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::optimizer::OptimizerRule;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -26,6 +33,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
 
 use crate::error::{Error, Result};
+use crate::query::scalar::{Now, SyntaxPlanner, register};
 
 /// What the queries of a process may allocate together, in bytes.
 const QUERY_MEMORY_BYTES: usize = 2 << 30;
@@ -72,7 +80,10 @@ fn empty() -> Result<SessionState> {
         .with_config(config)
         .with_runtime_env(Arc::clone(&runtime))
         .with_default_features()
+        .with_optimizer_rules(relational_rules())
+        .with_expr_planners(expr_planners())
         .build();
+    register(&mut state)?;
     state.table_factories_mut().clear();
     let functions: Vec<String> = state.table_functions().keys().cloned().collect();
     for function in functions {
@@ -81,6 +92,23 @@ fn empty() -> Result<SessionState> {
     let files = datafusion::execution::object_store::ObjectStoreUrl::local_filesystem();
     runtime.deregister_object_store(files.as_ref())?;
     Ok(EMPTY.get_or_init(|| state).clone())
+}
+
+/// What the syntax of EXTRACT, of lists and of the like stands for; ours come first.
+fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    let ours: Arc<dyn ExprPlanner> = Arc::new(SyntaxPlanner);
+    std::iter::once(ours).chain(SessionStateDefaults::default_expr_planners()).collect()
+}
+
+/// What DataFusion may rewrite: subqueries and cross products into joins, joins by their keys. Expressions are
+/// compiled before ([`scalar`](crate::query::scalar)), and nothing here looks into them.
+fn relational_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateCrossJoin::new()),
+    ]
 }
 
 /// A table whose rows are swapped in before each run of a plan over it.
@@ -126,21 +154,20 @@ impl PartitionStream for Slot {
 
 /// A plan that runs once in each batch.
 ///
-/// The physical plan is kept, which costs a fraction of planning again; one that asks for the time
-/// is planned again, since DataFusion folds `now()` into the plan.
+/// The physical plan is kept, which costs a fraction of planning again; the time that `now()` gives is set
+/// before each run.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     state: SessionState,
-    logical: LogicalPlan,
-    kept: Option<Arc<dyn ExecutionPlan>>,
+    plan: Arc<dyn ExecutionPlan>,
+    now: Now,
 }
 
 impl Prepared {
-    /// Plans `logical` down to the physical plan, so that nothing is left to be refused at run time.
-    pub(crate) fn try_new(state: &SessionState, logical: LogicalPlan) -> DataFusionResult<Self> {
-        let physical = physical_plan(state, &logical)?;
-        let kept = if least_volatility(&logical)? == Volatility::Immutable { Some(physical) } else { None };
-        Ok(Self { state: state.clone(), logical, kept })
+    /// Plans `logical`, whose expressions are compiled, down to the physical plan, so that nothing is left to
+    /// be refused at run time.
+    pub(crate) fn try_new(state: &SessionState, logical: &LogicalPlan, now: Now) -> DataFusionResult<Self> {
+        Ok(Self { state: state.clone(), plan: physical_plan(state, logical)?, now })
     }
 
     /// Runs it over `rows` in `slot`; where that fails over halves of them, until the rows that fail
@@ -176,26 +203,15 @@ impl Prepared {
     }
 
     /// The physical plan as text.
-    pub(crate) fn describe(&self) -> DataFusionResult<String> {
-        let plan = match &self.kept {
-            Some(plan) => Arc::clone(plan),
-            None => physical_plan(&self.state, &self.logical)?,
-        };
-        Ok(displayable(plan.as_ref()).indent(false).to_string())
+    pub(crate) fn describe(&self) -> String {
+        displayable(self.plan.as_ref()).indent(false).to_string()
     }
 
     /// Runs it over what the slots hold, with `now_ms` as the time; one run at a time.
     pub(crate) async fn run(&self, now_ms: i64) -> DataFusionResult<RecordBatch> {
-        let plan = match &self.kept {
-            // Without the reset a hash join answers from its first build side.
-            Some(plan) => reset_plan_states(Arc::clone(plan))?,
-            None => {
-                let mut state = self.state.clone();
-                state.execution_props_mut().query_execution_start_time =
-                    DateTime::from_timestamp_millis(now_ms);
-                physical_plan(&state, &self.logical)?
-            }
-        };
+        self.now.store(now_ms, Ordering::Relaxed);
+        // Without the reset a hash join answers from its first build side.
+        let plan = reset_plan_states(Arc::clone(&self.plan))?;
         let schema = plan.schema();
         let batches = collect(plan, self.state.task_ctx()).await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{Error, Result};
 use crate::query::lookup::refuse_node;
+use crate::query::scalar::{Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot};
 use crate::query::source_table::SourceTable;
 use crate::query::sql_file::{SqlFile, sql_error};
@@ -177,7 +178,8 @@ impl<'a> SourceSubtree<'a> {
         select.extend(wanted(ROW));
         let plan =
             LogicalPlanBuilder::from(rewritten.clone()).project(select).and_then(LogicalPlanBuilder::build);
-        let plan = Prepared::try_new(state, plan.map_err(as_sql)?).map_err(as_sql)?;
+        let Scalars { plan, now, .. } = compile(file, plan.map_err(as_sql)?)?;
+        let plan = Prepared::try_new(state, &plan, now).map_err(as_sql)?;
         Ok((input, Steps { slot, plan }))
     }
 }

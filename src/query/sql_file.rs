@@ -1,10 +1,10 @@
 //! One SQL file, and errors that point into it: file, line, column, the line itself, a caret.
 
 use datafusion::error::DataFusionError;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::Error;
+use crate::query::dialect::SqlDialect;
 
 /// One SQL file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) fn refuse_at(file: &SqlFile, at: &str, message: impl std::fmt::Displa
 
 /// Line and column of the first token that reads `word`, whatever the case.
 pub(crate) fn find_word(text: &str, word: &str) -> Option<(u64, u64)> {
-    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
+    let tokens = Tokenizer::new(&SqlDialect, text).tokenize_with_location().ok()?;
     let reads = |token: &Token| match token {
         Token::Word(found) => found.value.eq_ignore_ascii_case(word),
         Token::SingleQuotedString(found) => found == word,

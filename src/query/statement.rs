@@ -4,9 +4,9 @@ use datafusion::sql::parser::{CreateExternalTable, DFParserBuilder, Statement as
 use datafusion::sql::sqlparser::ast::{
     CreateView, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 
 use crate::error::{Error, Result};
+use crate::query::dialect::SqlDialect;
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 
 /// One statement and the file it stands in.
@@ -31,7 +31,7 @@ impl<'a> Statements<'a> {
         let mut statements = Self::default();
         for file in files {
             let parsed = DFParserBuilder::new(file.text.as_str())
-                .with_dialect(&GenericDialect {})
+                .with_dialect(&SqlDialect)
                 .build()
                 .and_then(|mut parser| parser.parse_statements())
                 .map_err(|source| sql_error(file, &source))?;

@@ -1,0 +1,565 @@
+//! Names and types are resolved: an expression of DataFusion becomes a [`Node`], by PostgreSQL's rules.
+//!
+//! The types of both sides decide what an operator means, never a rewriting: a DOUBLE beside a number
+//! literal compares as DOUBLE, a DECIMAL beside a whole number exactly, a quoted literal takes the type of
+//! what it stands beside, a text never becomes a number unasked. What PostgreSQL refuses is refused.
+
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::{Case, InList, Like, ScalarFunction};
+use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator, TryCast};
+
+use super::arithmetic;
+use super::cast::{drops_fraction, is_allowed, parse};
+use super::functions::{self, call, literal_text};
+use super::node::{Comparison, Kind, Node, Now, OnFault, Test};
+use super::numeric::Numeric;
+use super::pattern;
+use super::text::{concatenate, str_of, text};
+use super::time::Interval;
+use super::types::SqlType;
+use super::value::Value;
+
+/// Why an expression is refused when it is planned.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    /// The word of the SQL that it is about.
+    pub(crate) word: Option<String>,
+    pub(crate) advice: Option<String>,
+}
+
+pub(crate) fn refuse(message: impl Into<String>) -> Refusal {
+    Refusal { message: message.into(), word: None, advice: None }
+}
+
+impl Refusal {
+    pub(crate) fn at(mut self, word: &str) -> Self {
+        self.word.get_or_insert_with(|| word.to_owned());
+        self
+    }
+
+    pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// A difference from PostgreSQL on purpose, or a thing to know, where it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Note {
+    /// CAST of a fraction to a whole number.
+    DropsFraction,
+    /// A quotient of whole numbers.
+    WholeQuotient,
+    /// Texts that are ordered.
+    OrdersTexts,
+}
+
+impl Note {
+    /// What it says.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::DropsFraction => {
+                "CAST to a whole number drops the fraction (PostgreSQL rounds): write CAST(round(…) AS …) to round"
+            }
+            Self::WholeQuotient => {
+                "a quotient of whole numbers is whole, as in PostgreSQL: write x / 2.0 to keep the fraction"
+            }
+            Self::OrdersTexts => "texts are ordered by their bytes (PostgreSQL's collation \"C\")",
+        }
+    }
+}
+
+/// Resolves expressions over one input.
+pub(crate) struct Binder<'s> {
+    schema: &'s DFSchema,
+    now: &'s Now,
+    /// What the resolved expression takes from the row: columns and subqueries.
+    pub(crate) arguments: Vec<Expr>,
+    pub(crate) notes: Vec<Note>,
+}
+
+impl<'s> Binder<'s> {
+    pub(crate) fn new(schema: &'s DFSchema, now: &'s Now) -> Self {
+        Self { schema, now, arguments: Vec::new(), notes: Vec::new() }
+    }
+
+    /// The expression with its types.
+    pub(crate) fn bind(&mut self, expr: &Expr) -> Result<Node, Refusal> {
+        match expr {
+            Expr::Alias(alias) => self.bind(&alias.expr),
+            Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_) => self.argument(expr),
+            Expr::Literal(value, _) => literal(value),
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, .. })
+            | Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, .. })
+                if matches!(left.as_ref(), Expr::BinaryExpr(_)) =>
+            {
+                self.chain(expr)
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.binary(left, *op, right),
+            Expr::Not(term) => {
+                let term = self.condition(term)?;
+                Ok(Node { nullable: term.nullable, kind: Kind::Not(Box::new(term)), sql_type: SqlType::Bool })
+            }
+            Expr::IsNull(term) => self.is(term, Test::Null),
+            Expr::IsNotNull(term) => self.is(term, Test::NotNull),
+            Expr::IsTrue(term) => self.is(term, Test::True),
+            Expr::IsNotTrue(term) => self.is(term, Test::NotTrue),
+            Expr::IsFalse(term) => self.is(term, Test::False),
+            Expr::IsNotFalse(term) => self.is(term, Test::NotFalse),
+            Expr::IsUnknown(term) => Ok(is(self.condition(term)?, Test::Null)),
+            Expr::IsNotUnknown(term) => Ok(is(self.condition(term)?, Test::NotNull)),
+            Expr::Negative(term) => arithmetic::negate(self.bind(term)?),
+            Expr::Between(between) => self.between(between),
+            Expr::Like(like) => self.like(like),
+            Expr::SimilarTo(like) => self.similar(like),
+            Expr::Case(case) => self.case(case),
+            Expr::Cast(Cast { expr, field }) => self.cast(expr, field.data_type(), OnFault::Fail),
+            Expr::TryCast(TryCast { expr, field }) => self.cast(expr, field.data_type(), OnFault::Null),
+            Expr::InList(list) => self.in_list(list),
+            Expr::ScalarFunction(function) => self.function(function),
+            Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => {
+                Err(refuse("a subquery with IN, EXISTS, ANY or ALL within an expression")
+                    .advise("write (SELECT count(*) FROM … WHERE …) > 0"))
+            }
+            other => Err(refuse(format!("\"{other}\" can't be a part of an expression"))),
+        }
+    }
+
+    /// A chain of AND or OR, flat, so that a long one is not deep.
+    fn chain(&mut self, expr: &Expr) -> Result<Node, Refusal> {
+        let Expr::BinaryExpr(BinaryExpr { op, .. }) = expr else { return self.bind(expr) };
+        let mut terms = Vec::new();
+        let mut rest = expr;
+        while let Expr::BinaryExpr(BinaryExpr { left, op: other, right }) = rest
+            && other == op
+        {
+            terms.push(right.as_ref());
+            rest = left;
+        }
+        terms.push(rest);
+        let terms =
+            terms.into_iter().rev().map(|term| self.condition(term)).collect::<Result<Vec<_>, _>>()?;
+        Ok(connected(*op, terms))
+    }
+
+    /// A column or a subquery, whose value comes with the row.
+    fn argument(&mut self, expr: &Expr) -> Result<Node, Refusal> {
+        let field = expr.to_field(self.schema).map_err(|error| refuse(error.strip_backtrace()))?.1;
+        let at = match self.arguments.iter().position(|known| known == expr) {
+            Some(at) => at,
+            None => {
+                self.arguments.push(expr.clone());
+                self.arguments.len() - 1
+            }
+        };
+        let nullable = field.is_nullable() || matches!(expr, Expr::ScalarSubquery(_));
+        Ok(Node { kind: Kind::Argument(at), sql_type: SqlType::of(field.data_type()), nullable })
+    }
+
+    /// A boolean.
+    pub(crate) fn condition(&mut self, expr: &Expr) -> Result<Node, Refusal> {
+        let node = self.bind(expr)?;
+        match node.sql_type {
+            SqlType::Bool | SqlType::Unknown => coerce(node, &SqlType::Bool),
+            other => Err(refuse(format!("a condition is expected, not {other}"))
+                .at(&last_name(expr))
+                .advise("compare it with something")),
+        }
+    }
+
+    fn is(&mut self, term: &Expr, test: Test) -> Result<Node, Refusal> {
+        let term = match test {
+            Test::Null | Test::NotNull => self.bind(term)?,
+            _ => self.condition(term)?,
+        };
+        Ok(is(term, test))
+    }
+
+    fn binary(&mut self, left: &Expr, op: Operator, right: &Expr) -> Result<Node, Refusal> {
+        if matches!(op, Operator::And | Operator::Or) {
+            let terms = vec![self.condition(left)?, self.condition(right)?];
+            return Ok(connected(op, terms));
+        }
+        let (left_node, right_node) = (self.bind(left)?, self.bind(right)?);
+        self.operator(left_node, op, right_node)
+            .map_err(|refusal| refusal.at(&last_name(left)).at(&last_name(right)))
+    }
+
+    fn operator(&mut self, left: Node, op: Operator, right: Node) -> Result<Node, Refusal> {
+        match op {
+            Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
+                let whole = |node: &Node| matches!(node.sql_type, SqlType::Int(_));
+                if op == Operator::Divide && whole(&left) && whole(&right) {
+                    self.notes.push(Note::WholeQuotient);
+                }
+                arithmetic(left, op, right)
+            }
+            Operator::StringConcat => concatenate(left, right),
+            Operator::RegexMatch => functions::matches(left, &right, false, false),
+            Operator::RegexIMatch => functions::matches(left, &right, true, false),
+            Operator::RegexNotMatch => functions::matches(left, &right, false, false).map(not),
+            Operator::RegexNotIMatch => functions::matches(left, &right, true, false).map(not),
+            Operator::LikeMatch => like(left, right, Some('\\'), false),
+            Operator::ILikeMatch => like(left, right, Some('\\'), true),
+            Operator::NotLikeMatch => like(left, right, Some('\\'), false).map(not),
+            Operator::NotILikeMatch => like(left, right, Some('\\'), true).map(not),
+            Operator::AtArrow => call("array_has_all", vec![left, right], self.now),
+            Operator::ArrowAt => call("array_has_all", vec![right, left], self.now),
+            op => match comparison_of(op) {
+                Some(comparison) => self.compare(left, comparison, right),
+                None => Err(refuse(format!(
+                    "the operator {op} means nothing here, or something else than in PostgreSQL"
+                ))),
+            },
+        }
+    }
+
+    fn compare(&mut self, left: Node, comparison: Comparison, right: Node) -> Result<Node, Refusal> {
+        let node = compare(left, comparison, right)?;
+        if comparison.is_ordering()
+            && let Kind::Compare(left, ..) = &node.kind
+            && left.sql_type == SqlType::Text
+        {
+            self.notes.push(Note::OrdersTexts);
+        }
+        Ok(node)
+    }
+
+    fn between(&mut self, between: &Between) -> Result<Node, Refusal> {
+        let value = self.bind(&between.expr)?;
+        let (low, high) = (self.bind(&between.low)?, self.bind(&between.high)?);
+        let place = |refusal: Refusal| refusal.at(&last_name(&between.expr));
+        let terms = vec![
+            self.compare(value.clone(), Comparison::GreaterOrEqual, low).map_err(place)?,
+            self.compare(value, Comparison::LessOrEqual, high).map_err(place)?,
+        ];
+        let node = connected(Operator::And, terms);
+        Ok(if between.negated { not(node) } else { node })
+    }
+
+    fn like(&mut self, expr: &Like) -> Result<Node, Refusal> {
+        let (value, pattern) = (self.bind(&expr.expr)?, self.bind(&expr.pattern)?);
+        let node = like(value, pattern, expr.escape_char.or(Some('\\')), expr.case_insensitive)
+            .map_err(|refusal| refusal.at(&last_name(&expr.expr)))?;
+        Ok(if expr.negated { not(node) } else { node })
+    }
+
+    fn similar(&mut self, expr: &Like) -> Result<Node, Refusal> {
+        if expr.escape_char.is_some() {
+            return Err(refuse("SIMILAR TO with ESCAPE is not supported")
+                .at("ESCAPE")
+                .advise("the escape character is \\"));
+        }
+        let (value, pattern) = (self.bind(&expr.expr)?, self.bind(&expr.pattern)?);
+        let node = functions::matches(value, &pattern, false, true)?;
+        Ok(if expr.negated { not(node) } else { node })
+    }
+
+    fn case(&mut self, case: &Case) -> Result<Node, Refusal> {
+        let operand = case.expr.as_ref().map(|operand| self.bind(operand)).transpose()?;
+        let (mut conditions, mut values) = (Vec::new(), Vec::new());
+        for (when, then) in &case.when_then_expr {
+            conditions.push(match &operand {
+                Some(operand) => {
+                    let when = self.bind(when)?;
+                    self.compare(operand.clone(), Comparison::Equal, when)?
+                }
+                None => self.condition(when)?,
+            });
+            values.push(self.bind(then)?);
+        }
+        let has_else = case.else_expr.is_some();
+        if let Some(otherwise) = &case.else_expr {
+            values.push(self.bind(otherwise)?);
+        }
+        let (mut values, sql_type) = common_of(values, "CASE")?;
+        let otherwise = if has_else { values.pop().map(Box::new) } else { None };
+        let nullable = !has_else
+            || values.iter().any(|value| value.nullable)
+            || otherwise.as_ref().is_some_and(|value| value.nullable);
+        let branches = conditions.into_iter().zip(values).collect();
+        Ok(Node { kind: Kind::Case(branches, otherwise), sql_type, nullable })
+    }
+
+    fn cast(&mut self, expr: &Expr, to: &DataType, on_fault: OnFault) -> Result<Node, Refusal> {
+        if let (DataType::Interval(_), Expr::Literal(value, _)) = (to, expr) {
+            return interval_literal(value);
+        }
+        if let DataType::Timestamp(_, Some(zone)) = to
+            && !["UTC", "+00:00"].contains(&zone.as_ref())
+        {
+            return Err(refuse(format!("the time zone {zone}: times are in UTC here")).at(zone));
+        }
+        let to = match SqlType::of(to) {
+            SqlType::Other(other) => {
+                return Err(refuse(format!("CAST to {other} is not supported")).at("CAST"));
+            }
+            known => known,
+        };
+        let node = self.bind(expr)?;
+        let from = match node.sql_type.clone() {
+            SqlType::Unknown if !matches!(node.as_literal(), Some(Value::Null)) => SqlType::Text,
+            other => other,
+        };
+        if !is_allowed(&from, &to) {
+            return Err(refuse(format!("{from} can't be CAST to {to}")).at(&last_name(expr)));
+        }
+        if drops_fraction(&from, &to) {
+            self.notes.push(Note::DropsFraction);
+        }
+        let node = Node { sql_type: from, ..node };
+        let nullable = node.nullable || on_fault == OnFault::Null;
+        Ok(Node { kind: Kind::Cast(Box::new(node), on_fault), sql_type: to, nullable })
+    }
+
+    fn in_list(&mut self, list: &InList) -> Result<Node, Refusal> {
+        let mut terms = vec![self.bind(&list.expr)?];
+        for item in &list.list {
+            terms.push(self.bind(item)?);
+        }
+        let (mut terms, sql_type) =
+            common_of(terms, "IN").map_err(|refusal| refusal.at(&last_name(&list.expr)))?;
+        comparable(&sql_type)?;
+        let needle = terms.remove(0);
+        let nullable = needle.nullable || terms.iter().any(|term| term.nullable);
+        let node = Node { kind: Kind::InList(Box::new(needle), terms), sql_type: SqlType::Bool, nullable };
+        Ok(if list.negated { not(node) } else { node })
+    }
+
+    fn function(&mut self, function: &ScalarFunction) -> Result<Node, Refusal> {
+        let mut arguments =
+            function.args.iter().map(|argument| self.bind(argument)).collect::<Result<Vec<_>, _>>()?;
+        let name = function.func.name();
+        if let Some(op) = super::catalog::operator_of(name)
+            && arguments.len() == 2
+            && let (Some(right), Some(left)) = (arguments.pop(), arguments.pop())
+        {
+            return self.operator(left, op, right);
+        }
+        call(name, arguments, self.now).map_err(|refusal| refusal.at(name))
+    }
+}
+
+/// `+ - * / %`; an untyped side takes the type of the other.
+pub(crate) fn arithmetic(left: Node, op: Operator, right: Node) -> Result<Node, Refusal> {
+    let is_unknown = |node: &Node| node.sql_type == SqlType::Unknown;
+    let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
+        (true, false) if right.sql_type.is_number() => {
+            let to = right.sql_type.clone();
+            (coerce(left, &to)?, right)
+        }
+        (false, true) if left.sql_type.is_number() => {
+            let to = left.sql_type.clone();
+            (left, coerce(right, &to)?)
+        }
+        (true, _) | (_, true) => {
+            return Err(refuse(format!("the type of one side of {op} is not known"))
+                .advise("write CAST(… AS …), or INTERVAL '…'"));
+        }
+        _ => (left, right),
+    };
+    // DOUBLE meets an exact number as DOUBLE; REAL meets REAL.
+    let common = match left.sql_type.is_number() && right.sql_type.is_number() {
+        true => left.sql_type.common(&right.sql_type),
+        false => None,
+    };
+    match common {
+        Some(common @ (SqlType::Double | SqlType::Real)) => {
+            arithmetic::binary(coerce(left, &common)?, op, coerce(right, &common)?)
+        }
+        _ => arithmetic::binary(left, op, right),
+    }
+}
+
+/// `left comparison right` in their common type.
+pub(crate) fn compare(left: Node, comparison: Comparison, right: Node) -> Result<Node, Refusal> {
+    let Some(common) = left.sql_type.common(&right.sql_type) else {
+        let (left, right) = (left.sql_type, right.sql_type);
+        return Err(refuse(format!("{left} can't be compared with {right}")).advise(format!(
+            "write CAST(… AS {right}) or CAST(… AS {left}), TRY_CAST where a value may not fit"
+        )));
+    };
+    comparable(&common)?;
+    let (left, right) = (coerce(left, &common)?, coerce(right, &common)?);
+    let nullable = !matches!(comparison, Comparison::Distinct | Comparison::NotDistinct)
+        && (left.nullable || right.nullable);
+    Ok(Node {
+        kind: Kind::Compare(Box::new(left), comparison, Box::new(right)),
+        sql_type: SqlType::Bool,
+        nullable,
+    })
+}
+
+fn comparable(sql_type: &SqlType) -> Result<(), Refusal> {
+    match sql_type {
+        SqlType::Other(other) => Err(refuse(format!("{other} can't be compared"))),
+        SqlType::List(item) => comparable(item),
+        _ => Ok(()),
+    }
+}
+
+/// The terms in their common type.
+pub(crate) fn common_of(terms: Vec<Node>, what: &str) -> Result<(Vec<Node>, SqlType), Refusal> {
+    let mut common = SqlType::Unknown;
+    for term in &terms {
+        common = common.common(&term.sql_type).ok_or_else(|| {
+            refuse(format!("{what} has values of {common} and of {}", term.sql_type))
+                .at(what)
+                .advise("CAST them to one type")
+        })?;
+    }
+    if common == SqlType::Unknown {
+        common = SqlType::Text;
+    }
+    // What is compared with exact numbers by value needs no conversion; what comes out of CASE does.
+    let terms = terms.into_iter().map(|term| coerce(term, &common)).collect::<Result<Vec<_>, _>>()?;
+    Ok((terms, common))
+}
+
+/// The node as one of `to`, as PostgreSQL converts unasked; the planner has checked that it does.
+pub(crate) fn coerce(node: Node, to: &SqlType) -> Result<Node, Refusal> {
+    if node.sql_type == *to {
+        return Ok(node);
+    }
+    if node.sql_type == SqlType::Unknown {
+        return untyped(node, to);
+    }
+    let same_values = match (&node.sql_type, to) {
+        // Exact numbers compute and compare by value, whatever their type.
+        (from, SqlType::Numeric(_)) => from.is_exact(),
+        (SqlType::Int(_), SqlType::Int(_)) | (SqlType::Timestamp(_), SqlType::Timestamp(_)) => true,
+        _ => false,
+    };
+    if same_values {
+        return Ok(Node { sql_type: to.clone(), ..node });
+    }
+    let nullable = node.nullable;
+    Ok(Node { kind: Kind::Cast(Box::new(node), OnFault::Fail), sql_type: to.clone(), nullable })
+}
+
+/// A quoted literal, read as what it stands beside.
+fn untyped(node: Node, to: &SqlType) -> Result<Node, Refusal> {
+    let Some(literal) = literal_text(&node) else {
+        return Ok(Node { sql_type: to.clone(), ..node });
+    };
+    let read_as = match to {
+        SqlType::Timestamp(_) => SqlType::Timestamp(TimeUnit::Nanosecond),
+        SqlType::Numeric(_) => SqlType::Numeric(None),
+        other => other.clone(),
+    };
+    let value = parse(literal, &read_as).map_err(|fault| refuse(fault.message()).at(literal))?;
+    Ok(match value {
+        Value::Numeric(number) => functions::number(number),
+        value => Node::literal(value, to.clone()),
+    })
+}
+
+fn is(term: Node, test: Test) -> Node {
+    Node { kind: Kind::Is(Box::new(term), test), sql_type: SqlType::Bool, nullable: false }
+}
+
+fn not(node: Node) -> Node {
+    Node { nullable: node.nullable, kind: Kind::Not(Box::new(node)), sql_type: SqlType::Bool }
+}
+
+fn connected(op: Operator, terms: Vec<Node>) -> Node {
+    let nullable = terms.iter().any(|term| term.nullable);
+    let kind = if op == Operator::And { Kind::And(terms) } else { Kind::Or(terms) };
+    Node { kind, sql_type: SqlType::Bool, nullable }
+}
+
+fn comparison_of(op: Operator) -> Option<Comparison> {
+    Some(match op {
+        Operator::Eq => Comparison::Equal,
+        Operator::NotEq => Comparison::NotEqual,
+        Operator::Lt => Comparison::Less,
+        Operator::LtEq => Comparison::LessOrEqual,
+        Operator::Gt => Comparison::Greater,
+        Operator::GtEq => Comparison::GreaterOrEqual,
+        Operator::IsDistinctFrom => Comparison::Distinct,
+        Operator::IsNotDistinctFrom => Comparison::NotDistinct,
+        _ => return None,
+    })
+}
+
+fn like(value: Node, pattern: Node, escape: Option<char>, ignore_case: bool) -> Result<Node, Refusal> {
+    let both = vec![text(value)?, text(pattern)?];
+    Ok(Node::strict(SqlType::Bool, both, move |values| {
+        let (text, pattern) = (str_of(&values[0]), str_of(&values[1]));
+        let matches = match ignore_case {
+            true => pattern::like(&text.to_lowercase(), &pattern.to_lowercase(), escape)?,
+            false => pattern::like(text, pattern, escape)?,
+        };
+        Ok(Value::Bool(matches))
+    }))
+}
+
+/// A constant as DataFusion has read it from the SQL.
+fn literal(value: &ScalarValue) -> Result<Node, Refusal> {
+    if value.is_null() {
+        return Ok(Node::literal(Value::Null, SqlType::of(&value.data_type())));
+    }
+    let int = |value: i64| {
+        let width = if i32::try_from(value).is_ok() { 4 } else { 8 };
+        Node::literal(Value::Int(value), SqlType::Int(width))
+    };
+    Ok(match value {
+        ScalarValue::Boolean(Some(value)) => Node::literal(Value::Bool(*value), SqlType::Bool),
+        ScalarValue::Int64(Some(value)) => int(*value),
+        ScalarValue::UInt64(Some(value)) => functions::number(Numeric::new(i128::from(*value), 0)),
+        ScalarValue::Decimal128(Some(value), _, scale) => {
+            let number = match u32::try_from(*scale) {
+                Ok(scale) => Numeric::new(*value, scale),
+                Err(_) => Numeric::parse(&format!("{value}e{}", -i32::from(*scale)))
+                    .ok_or_else(|| refuse(format!("\"{value}\" is no number")))?,
+            };
+            functions::number(number)
+        }
+        ScalarValue::Decimal256(Some(value), _, scale) => {
+            let number = Numeric::parse(&format!("{value}e{}", -i32::from(*scale)))
+                .ok_or_else(|| refuse(format!("\"{value}\" is no number")))?;
+            functions::number(number)
+        }
+        ScalarValue::Float64(Some(value)) => Node::literal(Value::Double(*value), SqlType::Double),
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::Utf8View(Some(text))
+        | ScalarValue::LargeUtf8(Some(text)) => Node::literal(Value::text(text.clone()), SqlType::Unknown),
+        ScalarValue::Binary(Some(bytes)) => Node::literal(Value::Bytes(bytes.clone().into()), SqlType::Bytes),
+        interval @ (ScalarValue::IntervalMonthDayNano(_)
+        | ScalarValue::IntervalDayTime(_)
+        | ScalarValue::IntervalYearMonth(_)) => interval_literal(interval)?,
+        other => return Err(refuse(format!("the literal {other} has a type that is not supported"))),
+    })
+}
+
+fn interval_literal(value: &ScalarValue) -> Result<Node, Refusal> {
+    let cast = value
+        .cast_to(&DataType::Interval(IntervalUnit::MonthDayNano))
+        .map_err(|error| refuse(error.strip_backtrace()).at("INTERVAL"))?;
+    let ScalarValue::IntervalMonthDayNano(Some(interval)) = cast else {
+        return Ok(Node::literal(Value::Null, SqlType::Interval));
+    };
+    let interval = Interval {
+        months: interval.months.into(),
+        days: interval.days.into(),
+        nanos: interval.nanoseconds.into(),
+    };
+    Ok(Node::literal(Value::Interval(interval), SqlType::Interval))
+}
+
+/// A name in the expression, to point at.
+fn last_name(expr: &Expr) -> String {
+    let mut columns: Vec<String> = expr.column_refs().iter().map(|column| column.name.clone()).collect();
+    columns.sort();
+    columns.pop().unwrap_or_default()
+}
+
+/// An operator over two arguments, for its type.
+pub(crate) fn arithmetic_of(arguments: Vec<Node>, op: Operator) -> Result<Node, Refusal> {
+    match <[Node; 2]>::try_from(arguments) {
+        Ok([left, right]) => arithmetic(left, op, right),
+        Err(_) => Err(refuse(format!("{op} has two sides"))),
+    }
+}

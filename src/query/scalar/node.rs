@@ -1,0 +1,277 @@
+//! An expression whose types are resolved: what it computes for a row, step by step, in PostgreSQL's order.
+//!
+//! AND, OR, CASE, COALESCE and IN ask no further than they need, from left to right, so that
+//! `qty <> 0 AND amount / qty > 1` never divides by zero.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering as Atomic};
+
+use arrow::array::ArrayRef;
+
+use super::cast::cast;
+use super::types::SqlType;
+use super::value::{Outcome, Value};
+use super::vector::value_at;
+
+/// The batch time that `now()` gives, in milliseconds; set before each run of a plan.
+pub(crate) type Now = Arc<AtomicI64>;
+
+/// A function or operator over values that are all not NULL (or may be, if it is not strict).
+pub(crate) type Apply = Arc<dyn for<'a> Fn(&[Value<'a>]) -> Outcome<'a> + Send + Sync>;
+
+/// An expression of known type.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) sql_type: SqlType,
+    pub(crate) nullable: bool,
+}
+
+/// What an expression does.
+#[derive(Clone)]
+pub(crate) enum Kind {
+    /// The value of an argument of the compiled function.
+    Argument(usize),
+    Literal(Value<'static>),
+    Now(Now),
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    Not(Box<Node>),
+    Is(Box<Node>, Test),
+    Compare(Box<Node>, Comparison, Box<Node>),
+    /// The first condition that is TRUE, and its value; else the last.
+    Case(Vec<(Node, Node)>, Option<Box<Node>>),
+    Coalesce(Vec<Node>),
+    InList(Box<Node>, Vec<Node>),
+    Cast(Box<Node>, OnFault),
+    Call(Apply, Vec<Node>, Nulls),
+}
+
+/// What becomes of a value that can't be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFault {
+    /// The row has no result.
+    Fail,
+    /// TRY_CAST: it is NULL.
+    Null,
+}
+
+/// What a function does with a NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nulls {
+    /// One NULL argument makes the result NULL.
+    Strict,
+    /// The function sees them.
+    Seen,
+}
+
+/// `IS [NOT] NULL`, TRUE, FALSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Test {
+    Null,
+    NotNull,
+    True,
+    NotTrue,
+    False,
+    NotFalse,
+}
+
+/// A comparison of two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    /// IS DISTINCT FROM: NULL is a value.
+    Distinct,
+    NotDistinct,
+}
+
+impl Node {
+    pub(crate) fn literal(value: Value<'static>, sql_type: SqlType) -> Self {
+        Self { nullable: value.is_null(), kind: Kind::Literal(value), sql_type }
+    }
+
+    /// A function that gives NULL for a NULL.
+    pub(crate) fn strict(
+        sql_type: SqlType,
+        arguments: Vec<Node>,
+        apply: impl for<'a> Fn(&[Value<'a>]) -> Outcome<'a> + Send + Sync + 'static,
+    ) -> Self {
+        let nullable = arguments.iter().any(|argument| argument.nullable);
+        Self { kind: Kind::Call(Arc::new(apply), arguments, Nulls::Strict), sql_type, nullable }
+    }
+
+    /// A function that may give NULL whatever it gets.
+    pub(crate) fn nullable(self) -> Self {
+        Self { nullable: true, ..self }
+    }
+
+    /// A function that sees NULLs.
+    pub(crate) fn seeing_nulls(
+        sql_type: SqlType,
+        arguments: Vec<Node>,
+        nullable: bool,
+        apply: impl for<'a> Fn(&[Value<'a>]) -> Outcome<'a> + Send + Sync + 'static,
+    ) -> Self {
+        Self { kind: Kind::Call(Arc::new(apply), arguments, Nulls::Seen), sql_type, nullable }
+    }
+
+    /// The constant that it is.
+    pub(crate) fn as_literal(&self) -> Option<&Value<'static>> {
+        match &self.kind {
+            Kind::Literal(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Its value at a row of its arguments.
+    pub(crate) fn evaluate<'a>(&'a self, columns: &'a [ArrayRef], row: usize) -> Outcome<'a> {
+        Ok(match &self.kind {
+            Kind::Argument(index) => value_at(columns[*index].as_ref(), row),
+            Kind::Literal(value) => value.borrowed(),
+            Kind::Now(now) => Value::Timestamp(i128::from(now.load(Atomic::Relaxed)) * 1_000_000),
+            Kind::And(terms) => connect(terms, false, columns, row)?,
+            Kind::Or(terms) => connect(terms, true, columns, row)?,
+            Kind::Not(term) => match term.evaluate(columns, row)?.as_bool() {
+                Some(value) => Value::Bool(!value),
+                None => Value::Null,
+            },
+            Kind::Is(term, test) => {
+                let value = term.evaluate(columns, row)?;
+                Value::Bool(match test {
+                    Test::Null => value.is_null(),
+                    Test::NotNull => !value.is_null(),
+                    Test::True => value.as_bool() == Some(true),
+                    Test::NotTrue => value.as_bool() != Some(true),
+                    Test::False => value.as_bool() == Some(false),
+                    Test::NotFalse => value.as_bool() != Some(false),
+                })
+            }
+            Kind::Compare(left, comparison, right) => {
+                let (left, right) = (left.evaluate(columns, row)?, right.evaluate(columns, row)?);
+                comparison.apply(&left, &right).map_or(Value::Null, Value::Bool)
+            }
+            Kind::Case(branches, otherwise) => {
+                for (condition, value) in branches {
+                    if condition.evaluate(columns, row)?.as_bool() == Some(true) {
+                        return value.evaluate(columns, row);
+                    }
+                }
+                match otherwise {
+                    Some(value) => value.evaluate(columns, row)?,
+                    None => Value::Null,
+                }
+            }
+            Kind::Coalesce(terms) => {
+                for term in terms {
+                    let value = term.evaluate(columns, row)?;
+                    if !value.is_null() {
+                        return Ok(value);
+                    }
+                }
+                Value::Null
+            }
+            Kind::InList(needle, items) => {
+                let needle = needle.evaluate(columns, row)?;
+                if needle.is_null() {
+                    return Ok(Value::Null);
+                }
+                let mut found = Value::Bool(false);
+                for item in items {
+                    match Comparison::Equal.apply(&needle, &item.evaluate(columns, row)?) {
+                        Some(true) => return Ok(Value::Bool(true)),
+                        Some(false) => {}
+                        None => found = Value::Null,
+                    }
+                }
+                found
+            }
+            Kind::Cast(term, on_fault) => {
+                let value = term.evaluate(columns, row)?;
+                match (cast(value, &term.sql_type, &self.sql_type), on_fault) {
+                    (Err(_), OnFault::Null) => Value::Null,
+                    (outcome, _) => outcome?,
+                }
+            }
+            Kind::Call(apply, arguments, nulls) => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    let value = argument.evaluate(columns, row)?;
+                    if value.is_null() && *nulls == Nulls::Strict {
+                        return Ok(Value::Null);
+                    }
+                    values.push(value);
+                }
+                apply(&values)?
+            }
+        })
+    }
+}
+
+/// AND (`decisive` FALSE) and OR (`decisive` TRUE): the first decisive term decides, otherwise a NULL.
+fn connect<'a>(terms: &'a [Node], decisive: bool, columns: &'a [ArrayRef], row: usize) -> Outcome<'a> {
+    let mut result = Value::Bool(!decisive);
+    for term in terms {
+        match term.evaluate(columns, row)?.as_bool() {
+            Some(value) if value == decisive => return Ok(Value::Bool(decisive)),
+            Some(_) => {}
+            None => result = Value::Null,
+        }
+    }
+    Ok(result)
+}
+
+impl Comparison {
+    /// `None` for NULL.
+    pub(crate) fn apply(self, left: &Value<'_>, right: &Value<'_>) -> Option<bool> {
+        let is_null = left.is_null() || right.is_null();
+        let same = || match is_null {
+            true => left.is_null() && right.is_null(),
+            false => left.compare(right).is_eq(),
+        };
+        match self {
+            Self::Distinct => return Some(!same()),
+            Self::NotDistinct => return Some(same()),
+            _ if is_null => return None,
+            _ => {}
+        }
+        let order = left.compare(right);
+        Some(match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual | Self::Distinct | Self::NotDistinct => order.is_ge(),
+        })
+    }
+
+    pub(crate) fn is_ordering(self) -> bool {
+        matches!(self, Self::Less | Self::LessOrEqual | Self::Greater | Self::GreaterOrEqual)
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(index) => write!(f, "argument {index}"),
+            Self::Literal(value) => value.fmt(f),
+            Self::Now(_) => f.write_str("now"),
+            Self::And(terms) => write!(f, "AND {terms:?}"),
+            Self::Or(terms) => write!(f, "OR {terms:?}"),
+            Self::Not(term) => write!(f, "NOT {term:?}"),
+            Self::Is(term, test) => write!(f, "{term:?} IS {test:?}"),
+            Self::Compare(left, comparison, right) => write!(f, "{left:?} {comparison:?} {right:?}"),
+            Self::Case(branches, otherwise) => write!(f, "CASE {branches:?} ELSE {otherwise:?}"),
+            Self::Coalesce(terms) => write!(f, "COALESCE {terms:?}"),
+            Self::InList(needle, items) => write!(f, "{needle:?} IN {items:?}"),
+            Self::Cast(term, on_fault) => write!(f, "CAST {term:?} ({on_fault:?})"),
+            Self::Call(_, arguments, nulls) => write!(f, "call {arguments:?} ({nulls:?})"),
+        }
+    }
+}

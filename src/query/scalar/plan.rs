@@ -1,0 +1,352 @@
+//! All expressions of a plan compiled, each into one function; what stays DataFusion's is relational.
+//!
+//! ```text
+//! Projection: round(amount * 1.19, 2) = paid AS holds   →  compiled(amount, paid) AS holds
+//! Filter:     _valid AND amount > 0                     →  _valid AND compiled(amount)
+//! Join:       lower(b.k) = lower(v.k) AND b.lo <= v.a   →  compiled(b.k) = compiled(v.k) AND compiled(b.lo, v.a)
+//! ```
+//!
+//! A column alone and a constant stay what they are. An equality between two sides stays an equality, so
+//! that DataFusion finds the keys of joins and of correlated subqueries; its sides have one type already.
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::{AggregateFunction, InSubquery, Sort as SortExpr};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, Join, LogicalPlan, Operator, Projection, Sort,
+};
+
+use super::bind::{Binder, Note, Refusal, coerce, refuse};
+use super::compiled::Compiled;
+use super::node::{Kind, Node, Now};
+use super::types::{Digits, MAX_DIGITS, SqlType};
+use super::value::Value;
+use crate::error::{Error, Result};
+use crate::query::sql_file::{SqlFile, refuse as refuse_file, refuse_at, sql_error};
+
+/// A plan whose expressions are compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct Scalars {
+    pub(crate) plan: LogicalPlan,
+    /// The time that `now()` gives; to be set before each run.
+    pub(crate) now: Now,
+    /// What a reader of the SQL should know; each once.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Compiles all expressions of a plan, those of its subqueries too.
+///
+/// # Errors
+/// [`Config`](crate::error::ErrorKind::Config) names what PostgreSQL would refuse, or would compute otherwise.
+pub(crate) fn compile(file: &SqlFile, plan: LogicalPlan) -> Result<Scalars> {
+    let now = Now::default();
+    let mut notes = Vec::new();
+    let mut refusal = None;
+    let compiled = plan.transform_up_with_subqueries(|node| {
+        let mut compiler = Compiler { now: &now, notes: &mut notes };
+        match compiler.node(node) {
+            Ok(node) => Ok(Transformed::yes(node)),
+            Err(Failure::Refused(refused)) => {
+                refusal = Some(refused);
+                Err(DataFusionError::Plan("an expression was refused".to_owned()))
+            }
+            Err(Failure::Planning(error)) => Err(error),
+        }
+    });
+    if let Some(refusal) = refusal {
+        return Err(error_of(file, refusal));
+    }
+    let plan = compiled.map_err(|error| sql_error(file, &error))?.data;
+    notes.sort();
+    notes.dedup();
+    Ok(Scalars { plan, now, notes })
+}
+
+/// Compiles an expression over `schema`, as [`compile`] does those of a plan.
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn compile_expr(file: &SqlFile, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
+    let now = Now::default();
+    let mut compiler = Compiler { now: &now, notes: &mut Vec::new() };
+    compiler.value(expr, schema).map_err(|failure| match failure {
+        Failure::Refused(refusal) => error_of(file, refusal),
+        Failure::Planning(error) => sql_error(file, &error),
+    })
+}
+
+/// A refusal that points at its place in the file.
+fn error_of(file: &SqlFile, refusal: Refusal) -> Error {
+    let Refusal { message, word, advice } = refusal;
+    let error = match word.filter(|word| !word.is_empty()) {
+        Some(word) => refuse_at(file, &word, message),
+        None => refuse_file(file, message),
+    };
+    match advice {
+        Some(advice) => error.advise(advice),
+        None => error,
+    }
+}
+
+enum Failure {
+    Refused(Refusal),
+    Planning(DataFusionError),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<DataFusionError> for Failure {
+    fn from(error: DataFusionError) -> Self {
+        Self::Planning(error)
+    }
+}
+
+struct Compiler<'c> {
+    now: &'c Now,
+    notes: &'c mut Vec<Note>,
+}
+
+impl Compiler<'_> {
+    fn node(&mut self, node: LogicalPlan) -> Result<LogicalPlan, Failure> {
+        Ok(match node {
+            LogicalPlan::Projection(Projection { expr, input, .. }) => {
+                let exprs = expr
+                    .iter()
+                    .map(|expr| self.named(expr, input.schema()))
+                    .collect::<Result<Vec<_>, _>>()?;
+                LogicalPlan::Projection(Projection::try_new(exprs, input)?)
+            }
+            LogicalPlan::Filter(Filter { predicate, input, .. }) => {
+                let predicate = self.predicate(predicate, input.schema())?;
+                LogicalPlan::Filter(Filter::try_new(predicate, input)?)
+            }
+            LogicalPlan::Join(join) => {
+                let schema = join.left.schema().join(join.right.schema())?;
+                let filter = join.filter.clone().map(|filter| self.predicate(filter, &schema)).transpose()?;
+                LogicalPlan::Join(Join { filter, ..join }).recompute_schema()?
+            }
+            LogicalPlan::Aggregate(Aggregate { input, group_expr, aggr_expr, .. }) => {
+                let schema = input.schema();
+                let groups =
+                    group_expr.iter().map(|expr| self.named(expr, schema)).collect::<Result<Vec<_>, _>>()?;
+                let values = aggr_expr
+                    .iter()
+                    .map(|expr| self.aggregate(expr, schema))
+                    .collect::<Result<Vec<_>, _>>()?;
+                LogicalPlan::Aggregate(Aggregate::try_new(input, groups, values)?)
+            }
+            LogicalPlan::Sort(Sort { expr, input, fetch }) => {
+                let schema = std::sync::Arc::clone(input.schema());
+                let expr = expr
+                    .into_iter()
+                    .map(|sort| Ok(SortExpr { expr: self.value(&sort.expr, &schema)?, ..sort }))
+                    .collect::<Result<Vec<_>, Failure>>()?;
+                LogicalPlan::Sort(Sort { expr, input, fetch })
+            }
+            other => other.recompute_schema()?,
+        })
+    }
+
+    /// An expression of a select list, under the name that it had.
+    fn named(&mut self, expr: &Expr, schema: &DFSchema) -> Result<Expr, Failure> {
+        match expr {
+            Expr::Alias(alias) => {
+                let value = self.value(&alias.expr, schema)?;
+                Ok(Expr::Alias(datafusion::logical_expr::expr::Alias {
+                    expr: Box::new(value),
+                    ..alias.clone()
+                }))
+            }
+            _ => {
+                let value = self.value(expr, schema)?;
+                Ok(if value == *expr { value } else { value.alias(expr.schema_name().to_string()) })
+            }
+        }
+    }
+
+    /// An expression as a column of a batch.
+    fn value(&mut self, expr: &Expr, schema: &DFSchema) -> Result<Expr, Failure> {
+        if is_settled(expr) {
+            return Ok(expr.clone());
+        }
+        let (node, arguments) = self.bind(expr, schema)?;
+        Ok(lift(expr, node, arguments, schema)?)
+    }
+
+    fn bind(&mut self, expr: &Expr, schema: &DFSchema) -> Result<(Node, Vec<Expr>), Refusal> {
+        let mut binder = Binder::new(schema, self.now);
+        let node = binder.bind(expr)?;
+        self.notes.append(&mut binder.notes);
+        Ok((node, binder.arguments))
+    }
+
+    fn aggregate(&mut self, expr: &Expr, schema: &DFSchema) -> Result<Expr, Failure> {
+        let name = expr.schema_name().to_string();
+        let Expr::AggregateFunction(function) = expr else {
+            return match expr {
+                Expr::Alias(alias) => Ok(self.aggregate(&alias.expr, schema)?.alias(alias.name.clone())),
+                other => Ok(other.clone()),
+            };
+        };
+        let AggregateFunction { func, mut params } = function.clone();
+        for argument in &mut params.args {
+            // A sum of BIGINT is exact beyond BIGINT in PostgreSQL.
+            let is_sum = func.name() == "sum" && argument.get_type(schema)? == DataType::Int64;
+            *argument = if is_sum {
+                let (node, arguments) = self.bind(argument, schema)?;
+                let exact = SqlType::Numeric(Some(Digits { whole: 19, scale: 0 }));
+                lift(argument, coerce(node, &exact)?, arguments, schema)?
+            } else {
+                self.value(argument, schema)?
+            };
+        }
+        if let Some(filter) = params.filter.take() {
+            params.filter = Some(Box::new(self.predicate(*filter, schema)?));
+        }
+        for sort in &mut params.order_by {
+            sort.expr = self.value(&sort.expr, schema)?;
+        }
+        let compiled = Expr::AggregateFunction(AggregateFunction { func, params });
+        Ok(if compiled == *expr { compiled } else { compiled.alias(name) })
+    }
+
+    /// A condition, each of its conjuncts by itself.
+    fn predicate(&mut self, predicate: Expr, schema: &DFSchema) -> Result<Expr, Failure> {
+        let terms = split_conjunction_owned(predicate)
+            .into_iter()
+            .map(|term| self.conjunct(term, schema))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(conjunction(terms).unwrap_or_else(|| datafusion::logical_expr::lit(true)))
+    }
+
+    fn conjunct(&mut self, term: Expr, schema: &DFSchema) -> Result<Expr, Failure> {
+        match &term {
+            Expr::Not(inner) if matches!(inner.as_ref(), Expr::Exists(_) | Expr::InSubquery(_)) => {
+                let inner = self.conjunct(inner.as_ref().clone(), schema)?;
+                return Ok(Expr::Not(Box::new(inner)));
+            }
+            Expr::Exists(_) => return Ok(term),
+            Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+                if *negated {
+                    return Err(refuse("NOT IN (SELECT …)")
+                        .at("IN")
+                        .advise("write NOT EXISTS (SELECT … WHERE …), which says what a NULL means")
+                        .into());
+                }
+                let value = self.value(expr, schema)?;
+                let field = subquery.subquery.schema().field(0);
+                if value.get_type(schema)? != *field.data_type() {
+                    let (left, right) =
+                        (SqlType::of(&value.get_type(schema)?), SqlType::of(field.data_type()));
+                    return Err(refuse(format!("{left} IN (SELECT {right})"))
+                        .at("IN")
+                        .advise("CAST one side to the type of the other")
+                        .into());
+                }
+                return Ok(Expr::InSubquery(InSubquery {
+                    expr: Box::new(value),
+                    subquery: subquery.clone(),
+                    negated: false,
+                }));
+            }
+            Expr::BinaryExpr(BinaryExpr {
+                left,
+                op: op @ (Operator::Eq | Operator::IsNotDistinctFrom),
+                right,
+            }) => {
+                if let Some((left, right)) = self.equality(left, right, schema)? {
+                    return Ok(Expr::BinaryExpr(BinaryExpr {
+                        left: Box::new(left),
+                        op: *op,
+                        right: Box::new(right),
+                    }));
+                }
+            }
+            _ => {}
+        }
+        if is_settled(&term) && !matches!(term, Expr::Literal(..)) {
+            return Ok(term);
+        }
+        let mut binder = Binder::new(schema, self.now);
+        let node = binder.condition(&term)?;
+        self.notes.append(&mut binder.notes);
+        Ok(lift(&term, node, binder.arguments, schema)?)
+    }
+
+    /// The sides of an equality in one type, where equal values have equal bytes.
+    fn equality(
+        &mut self,
+        left: &Expr,
+        right: &Expr,
+        schema: &DFSchema,
+    ) -> Result<Option<(Expr, Expr)>, Failure> {
+        let (one, one_arguments) = self.bind(left, schema)?;
+        let (other, other_arguments) = self.bind(right, schema)?;
+        let Some(common) = one.sql_type.common(&other.sql_type) else { return Ok(None) };
+        let units: Vec<Option<TimeUnit>> = [&one.sql_type, &other.sql_type, &common]
+            .map(|sql_type| if let SqlType::Timestamp(unit) = sql_type { Some(*unit) } else { None })
+            .into();
+        let is_plain = match &common {
+            SqlType::Bool | SqlType::Int(_) | SqlType::Text | SqlType::Date | SqlType::Bytes => true,
+            SqlType::Numeric(_) => common.to_arrow().is_some(),
+            // A unit that is finer may not reach as far: those are compared, not converted.
+            SqlType::Timestamp(_) => units.iter().all(|unit| *unit == units[0]),
+            _ => false,
+        };
+        if !is_plain || one_arguments.is_empty() || other_arguments.is_empty() {
+            return Ok(None);
+        }
+        let one = lift(left, coerce(one, &common)?, one_arguments, schema)?;
+        let other = lift(right, coerce(other, &common)?, other_arguments, schema)?;
+        Ok(Some((one, other)))
+    }
+}
+
+/// What is no computation: a column, a constant, a compiled expression.
+fn is_settled(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::Literal(..) | Expr::ScalarSubquery(_) => {
+            true
+        }
+        Expr::ScalarFunction(function) => function.func.inner().is::<Compiled>(),
+        Expr::Unnest(_) | Expr::WindowFunction(_) | Expr::AggregateFunction(_) => true,
+        _ => false,
+    }
+}
+
+/// The call that computes `node` into a column.
+fn lift(expr: &Expr, node: Node, arguments: Vec<Expr>, schema: &DFSchema) -> Result<Expr, Refusal> {
+    let node = match (&node.sql_type, node.as_literal()) {
+        (SqlType::Unknown, Some(Value::Text(_))) => coerce(node, &SqlType::Text)?,
+        _ => node,
+    };
+    let Some(result) = node.sql_type.to_arrow() else { return Err(too_long(expr, &node.sql_type)) };
+    if let (Kind::Argument(_), [argument]) = (&node.kind, arguments.as_slice())
+        && argument.get_type(schema).is_ok_and(|data_type| data_type == result)
+    {
+        return Ok(argument.clone());
+    }
+    Ok(Compiled::call(expr.human_display().to_string(), node, result, arguments))
+}
+
+fn too_long(expr: &Expr, sql_type: &SqlType) -> Refusal {
+    let text = expr.human_display().to_string();
+    let word = expr.column_refs().iter().map(|column| column.name.clone()).next().unwrap_or_default();
+    let refusal = match sql_type {
+        SqlType::Numeric(Some(Digits { whole, scale })) => {
+            refuse(format!("\"{text}\" can have {} digits, a DECIMAL has {MAX_DIGITS}", whole + scale))
+        }
+        SqlType::Numeric(None) => refuse(format!(
+            "\"{text}\" has as many digits as its values need, and a field needs a fixed number"
+        )),
+        other => refuse(format!("\"{text}\" is {other}, which no field can hold")),
+    };
+    refusal.at(&word).advise("write round(…, 2), or CAST(… AS DECIMAL(18, 2))")
+}
