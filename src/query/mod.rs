@@ -11,6 +11,7 @@
 
 pub(crate) mod dialect;
 pub mod explain;
+pub(crate) mod field_type;
 pub mod fingerprint;
 pub mod folder;
 pub mod join_view;

@@ -13,6 +13,7 @@ use datafusion::sql::parser::{CreateExternalTable, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{Insert, Statement};
 
 use crate::error::Result;
+use crate::query::field_type;
 use crate::query::lookup::{self, Lookups, check_lookups, meets_once, num_scans, refuse_node};
 use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
@@ -349,16 +350,7 @@ fn document_schema(file: &SqlFile, insert: &Insert, plan: &LogicalPlan) -> Resul
                 return Err(refuse_at(file, name, format!("\"{name}\" can't be a field of a document"))
                     .advise("give it a plain name with AS; _id is set by OPTIONS ('id' '<field>')"));
             }
-            if let arrow::datatypes::DataType::Decimal128(precision, _) = field.data_type()
-                && *precision > 34
-            {
-                return Err(refuse_at(
-                    file,
-                    name,
-                    format!("\"{name}\" has {precision} digits, MongoDB's Decimal128 holds 34"),
-                )
-                .advise("CAST it to DECIMAL(34, …)"));
-            }
+            field_type::check(file, name, field.data_type())?;
             Ok(field.as_ref().clone().with_name(name))
         })
         .collect::<Result<_>>()?;

@@ -1,13 +1,14 @@
 //! A sink that keeps documents in the process, by id, as the real ones do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 
 use crate::batch::BatchId;
 use crate::error::Result;
-use crate::query::output::Output;
+use crate::query::output::{Output, SinkTarget};
+use crate::sink::decimal::too_long;
 use crate::sink::{OutputRows, Refusal, RefusalReason, Refused, Sink, json};
 
 /// Documents as JSON text: output, then `_id`.
@@ -51,8 +52,16 @@ impl Sink for MemorySink {
     async fn write(&self, output: &Output, _batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>> {
         let mut outputs = self.lock();
         let stored = outputs.entry(output.name.clone()).or_default();
-        let mut refusals = Vec::new();
+        // What MongoDB can't hold is refused here too, so that cases say what it will do.
+        let mut refusals = match output.target {
+            SinkTarget::MongoDb { .. } => too_long(&rows.rows),
+            _ => Vec::new(),
+        };
+        let refused: BTreeSet<usize> = refusals.iter().map(|refusal| refusal.row).collect();
         for (row, document) in json::lines(rows)?.into_iter().enumerate() {
+            if refused.contains(&row) {
+                continue;
+            }
             let id = json::id(rows, row)?;
             match stored.by_id.get(&id) {
                 None => {

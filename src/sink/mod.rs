@@ -4,6 +4,7 @@
 //! writes JSON lines or Parquet, [`memory`] keeps rows for case files. What a document looks like
 //! is the same for all: `_id` first, then the fields of the output's SELECT.
 
+mod decimal;
 pub mod file;
 pub mod json;
 pub mod memory;

@@ -234,12 +234,6 @@ impl Compiler<'_> {
             }
             Expr::Exists(_) => return Ok(term),
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
-                if *negated {
-                    return Err(refuse("NOT IN (SELECT …)")
-                        .at("IN")
-                        .advise("write NOT EXISTS (SELECT … WHERE …), which says what a NULL means")
-                        .into());
-                }
                 let value = self.value(expr, schema)?;
                 let field = subquery.subquery.schema().field(0);
                 if value.get_type(schema)? != *field.data_type() {
@@ -253,7 +247,7 @@ impl Compiler<'_> {
                 return Ok(Expr::InSubquery(InSubquery {
                     expr: Box::new(value),
                     subquery: subquery.clone(),
-                    negated: false,
+                    negated: *negated,
                 }));
             }
             Expr::BinaryExpr(BinaryExpr {
@@ -333,7 +327,7 @@ fn lift(expr: &Expr, node: Node, arguments: Vec<Expr>, schema: &DFSchema) -> Res
     {
         return Ok(argument.clone());
     }
-    Ok(Compiled::call(expr.human_display().to_string(), node, result, arguments))
+    Ok(Compiled::call(expr.to_string(), node, result, arguments))
 }
 
 fn too_long(expr: &Expr, sql_type: &SqlType) -> Refusal {

@@ -1,7 +1,7 @@
 //! Rows as BSON documents, `_id` first, and documents by their `_id`.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
@@ -9,20 +9,23 @@ use arrow::datatypes::{
     Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use bson::raw::{CString, RawArrayBuf, RawBson, RawDocumentBuf};
-use bson::{Bson, DateTime, Decimal128};
+use bson::{Bson, DateTime};
 
 use crate::clock::NANOS_PER_MS;
 use crate::error::{Error, Result};
+use crate::sink::decimal::{decimal128, too_long};
 use crate::sink::json::{timestamp_nanos, unsupported};
 use crate::sink::{DocumentIds, OutputRows, Refusal, RefusalReason};
 
 /// The largest document that MongoDB stores.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// The documents of `rows` with their row numbers, and the rows that are too large.
+/// The documents of `rows` with their row numbers, and the rows that are too large or have too long a number.
 pub(super) fn documents(rows: &OutputRows) -> Result<(Vec<RawDocumentBuf>, Vec<usize>, Vec<Refusal>)> {
-    let (mut documents, mut numbers, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
-    for row in 0..rows.rows.num_rows() {
+    let (mut documents, mut numbers) = (Vec::new(), Vec::new());
+    let mut refusals = too_long(&rows.rows);
+    let refused: BTreeSet<usize> = refusals.iter().map(|refusal| refusal.row).collect();
+    for row in (0..rows.rows.num_rows()).filter(|row| !refused.contains(row)) {
         let document = document(rows, row)?;
         let bytes = document.as_bytes().len();
         if bytes > MAX_DOCUMENT_BYTES {
@@ -132,14 +135,10 @@ fn value(array: &dyn Array, row: usize) -> Result<RawBson> {
         DataType::UInt8 => RawBson::Int32(i32::from(array.as_primitive::<UInt8Type>().value(row))),
         DataType::UInt16 => RawBson::Int32(i32::from(array.as_primitive::<UInt16Type>().value(row))),
         DataType::UInt32 => RawBson::Int64(i64::from(array.as_primitive::<UInt32Type>().value(row))),
-        DataType::UInt64 => {
-            RawBson::Decimal128(decimal128(i128::from(array.as_primitive::<UInt64Type>().value(row)), 0))
-        }
+        DataType::UInt64 => number(i128::from(array.as_primitive::<UInt64Type>().value(row)), 0)?,
         DataType::Float32 => RawBson::Double(f64::from(array.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => RawBson::Double(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Decimal128(_, scale) => {
-            RawBson::Decimal128(decimal128(array.as_primitive::<Decimal128Type>().value(row), *scale))
-        }
+        DataType::Decimal128(_, scale) => number(array.as_primitive::<Decimal128Type>().value(row), *scale)?,
         DataType::Date32 => {
             let days = i64::from(array.as_primitive::<Date32Type>().value(row));
             RawBson::DateTime(DateTime::from_millis(days * 86_400_000))
@@ -171,30 +170,9 @@ fn value(array: &dyn Array, row: usize) -> Result<RawBson> {
     })
 }
 
-/// `unscaled` × 10^−`scale` in the binary integer form of IEEE 754: sign, exponent + 6176, coefficient.
-///
-/// At most 34 digits, which planning has made sure of; they fit the 113 bits of the coefficient.
-fn decimal128(unscaled: i128, scale: i8) -> Decimal128 {
-    let sign = if unscaled < 0 { 1u128 << 127 } else { 0 };
-    let exponent = (6176 - i128::from(scale)) as u128;
-    Decimal128::from_bytes((sign | (exponent << 113) | unscaled.unsigned_abs()).to_le_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decimal128;
-
-    #[test]
-    fn decimals_keep_digits_and_scale() {
-        for (unscaled, scale, text) in [
-            (1234, 2, "12.34"),
-            (1250, 2, "12.50"),
-            (-1, 2, "-0.01"),
-            (0, 2, "0.00"),
-            (7, 0, "7"),
-            (10i128.pow(34) - 1, 4, "999999999999999999999999999999.9999"),
-        ] {
-            assert_eq!(decimal128(unscaled, scale).to_string(), text);
-        }
-    }
+/// An exact number; rows with one that is too long were left out before.
+fn number(unscaled: i128, scale: i8) -> Result<RawBson> {
+    decimal128(unscaled, scale)
+        .map(RawBson::Decimal128)
+        .ok_or_else(|| Error::internal("a number of more than 34 digits was to be stored"))
 }
