@@ -24,5 +24,8 @@ mod refusals;
 /// Streaming equals batch, against two oracles.
 mod oracle;
 
+/// SQL means what it says, against a real PostgreSQL.
+mod postgres;
+
 /// Real Kafka and real MongoDB.
 mod wire;

@@ -43,6 +43,13 @@ if ! command -v strace >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/
     apt-get install --quiet --yes strace >&2 || echo "strace could not be installed" >&2
 fi
 
+postgres=/usr/lib/postgresql/15/bin
+if [ ! -x "$postgres/initdb" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing PostgreSQL 15" >&2
+    { apt-get update --quiet && apt-get install --quiet --yes postgresql-15; } >&2 || echo "PostgreSQL could not be installed" >&2
+fi
+
 echo "KAFKA_LIBS=$kafka/libs"
 echo "MONGOD=$mongod"
 echo "MOTO=$moto"
+echo "POSTGRES_BIN=$postgres"

@@ -15,7 +15,7 @@ use super::functions::{self, call, literal_text};
 use super::node::{Comparison, Kind, Node, Now, OnFault, Test};
 use super::numeric::Numeric;
 use super::pattern;
-use super::text::{concatenate, str_of, text};
+use super::text::{concatenate, lower, str_of, text};
 use super::time::Interval;
 use super::types::SqlType;
 use super::value::Value;
@@ -489,7 +489,7 @@ fn like(value: Node, pattern: Node, escape: Option<char>, ignore_case: bool) -> 
     Ok(Node::strict(SqlType::Bool, both, move |values| {
         let (text, pattern) = (str_of(&values[0]), str_of(&values[1]));
         let matches = match ignore_case {
-            true => pattern::like(&text.to_lowercase(), &pattern.to_lowercase(), escape)?,
+            true => pattern::like(&lower(text), &lower(pattern), escape)?,
             false => pattern::like(text, pattern, escape)?,
         };
         Ok(Value::Bool(matches))

@@ -188,8 +188,8 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
             let nullable = terms.iter().all(|term| term.nullable);
             Node { kind: Kind::Coalesce(terms), sql_type, nullable }
         }
-        ("lower", 1) => text::of_text(next()?, |text| Ok(text.to_lowercase()))?,
-        ("upper", 1) => text::of_text(next()?, |text| Ok(text.to_uppercase()))?,
+        ("lower", 1) => text::of_text(next()?, |text| Ok(text::lower(text)))?,
+        ("upper", 1) => text::of_text(next()?, |text| Ok(text::upper(text)))?,
         ("initcap", 1) => text::of_text(next()?, |text| Ok(text::initcap(text)))?,
         ("reverse", 1) => text::of_text(next()?, |text| Ok(text.chars().rev().collect()))?,
         ("btrim", 1..=2) => text::trim(given.collect(), true, true)?,

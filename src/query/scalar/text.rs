@@ -56,16 +56,32 @@ pub(crate) fn test(
     }))
 }
 
+/// Character by character, as PostgreSQL does: `ß` has no capital of one character and stays.
+pub(crate) fn lower(text: &str) -> String {
+    text.chars().map(lower_char).collect()
+}
+
+pub(crate) fn upper(text: &str) -> String {
+    text.chars().map(upper_char).collect()
+}
+
+fn lower_char(c: char) -> char {
+    let mut lower = c.to_lowercase();
+    lower.next().filter(|_| lower.next().is_none()).unwrap_or(c)
+}
+
+fn upper_char(c: char) -> char {
+    let mut upper = c.to_uppercase();
+    upper.next().filter(|_| upper.next().is_none()).unwrap_or(c)
+}
+
 /// The first letter of each word is a capital; words are letters and digits.
 pub(crate) fn initcap(text: &str) -> String {
     let mut in_word = false;
     text.chars()
-        .flat_map(|c| {
-            let is_first = c.is_alphanumeric() && !in_word;
-            in_word = c.is_alphanumeric();
-            let changed: Vec<char> =
-                if is_first { c.to_uppercase().collect() } else { c.to_lowercase().collect() };
-            changed
+        .map(|c| {
+            let is_first = !std::mem::replace(&mut in_word, c.is_alphanumeric());
+            if is_first { upper_char(c) } else { lower_char(c) }
         })
         .collect()
 }
