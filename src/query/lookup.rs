@@ -12,7 +12,12 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator};
 
 use crate::error::{Error, Result};
+use crate::query::correlated::take_apart;
 use crate::query::sql_file::{SqlFile, find_word, refuse, refuse_at, sql_error};
+
+/// What a subquery may look like that depends on the row at hand.
+const LOOKUP_ADVICE: &str = "write (SELECT count(*) FROM b WHERE <condition on b and the row>) = 0, or (SELECT max(b.value) FROM b WHERE …): an aggregate \
+     of one table, or the one value of a row, under any condition";
 
 /// The tables that can be looked up.
 pub(crate) type Lookups = Vec<Lookup>;
@@ -126,6 +131,37 @@ pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) ->
             .advise("count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0")),
         None => Ok(()),
     }
+}
+
+/// The plan with its look-ups as joins where DataFusion needs help; see [`take_apart`].
+pub(crate) fn join_lookups(file: &SqlFile, plan: LogicalPlan) -> Result<LogicalPlan> {
+    take_apart(plan).map_err(|error| sql_error(file, &error).advise(LOOKUP_ADVICE))
+}
+
+/// What can't be planned: of a look-up in words of SQL, not of a planner's rules.
+pub(crate) fn planning_error(file: &SqlFile, plan: &LogicalPlan, error: &DataFusionError) -> Error {
+    let is_of_planner = match error.find_root() {
+        DataFusionError::Internal(_) | DataFusionError::NotImplemented(_) => true,
+        other => other.strip_backtrace().to_lowercase().contains("subquery"),
+    };
+    match is_of_planner && has_subquery(plan) {
+        true => refuse(file, "a subquery can't be joined with the row at hand").advise(LOOKUP_ADVICE),
+        false => sql_error(file, error),
+    }
+}
+
+fn has_subquery(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // Nothing here fails.
+    let _ = plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|expr| {
+                Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_)))
+            })?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    found
 }
 
 fn refuse_stream(subquery: &LogicalPlan, stream: &str) -> datafusion::error::Result<()> {

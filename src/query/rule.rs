@@ -4,13 +4,12 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, UInt32Type};
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 
 use crate::error::{Error, Result};
-use crate::query::lookup::{self, Lookups, check_lookups, refuse_node};
+use crate::query::lookup::{self, Lookups, check_lookups, join_lookups, planning_error, refuse_node};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
@@ -77,7 +76,9 @@ impl Rule {
         let reads_prior_valid = reads_column(&plan, PRIOR_VALID)?;
         let slot = Slot::new(view.rule_schema_with_row());
         let rewritten = RowIdScan::new(&slot, &view.name).rewrite(plan).map_err(|e| sql_error(file, &e))?;
-        let plan = prepare(&state, file, rewritten)?;
+        let joined = join_lookups(file, rewritten.clone())?;
+        let plan =
+            Prepared::try_new(&state, joined).map_err(|error| planning_error(file, &rewritten, &error))?;
         let RuleColumns { has_detail, has_severity } = columns;
         Ok(Self { name: stem.to_owned(), reads_prior_valid, plan, slot, has_detail, has_severity })
     }
@@ -254,8 +255,4 @@ fn reads_column(plan: &LogicalPlan, name: &str) -> Result<bool> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(found)
-}
-
-fn prepare(state: &SessionState, file: &SqlFile, plan: LogicalPlan) -> Result<Prepared> {
-    Prepared::try_new(state, plan).map_err(|error| sql_error(file, &error))
 }
