@@ -28,6 +28,8 @@ use datafusion::logical_expr::{
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Subquery, Volatility, lit,
 };
 
+use crate::query::lookup::in_sql;
+
 /// The column that says of a row of the looked-up table that it was met.
 const MET: &str = "__met";
 
@@ -39,12 +41,14 @@ const LOOKUP: &str = "__lookup_";
 /// # Errors
 /// Says in SQL's words what of a subquery can't be joined.
 pub(crate) fn take_apart(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut num_lookups = 0;
+    Ok(rewritten(plan, &mut 0)?.data)
+}
+
+fn rewritten(plan: LogicalPlan, num_lookups: &mut usize) -> Result<Transformed<LogicalPlan>> {
     plan.transform_up(|node| match node {
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => rewrite(node, &mut num_lookups),
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => rewrite(node, num_lookups),
         _ => Ok(Transformed::no(node)),
     })
-    .data()
 }
 
 fn rewrite(node: LogicalPlan, num_lookups: &mut usize) -> Result<Transformed<LogicalPlan>> {
@@ -57,20 +61,24 @@ fn rewrite(node: LogicalPlan, num_lookups: &mut usize) -> Result<Transformed<Log
         let saved = names.save(&expr);
         let rewritten = expr.transform_down(|expr| {
             let Expr::ScalarSubquery(subquery) = &expr else { return Ok(Transformed::no(expr)) };
-            let plan = take_apart(subquery.subquery.as_ref().clone())?;
+            let plan = split_filters(subquery.subquery.as_ref().clone())?;
+            let Transformed { data: plan, transformed: is_rewritten, .. } = rewritten(plan, num_lookups)?;
             let subquery = Subquery { subquery: Arc::new(plan), ..subquery.clone() };
-            let value = if is_known_to_datafusion(&subquery.subquery) {
+            let (value, is_changed) = if is_known_to_datafusion(&subquery.subquery) {
                 let can_be_null = subquery.subquery.schema().field(0).is_nullable();
                 let is_missing_known = can_be_null || has_one_row(&subquery.subquery);
                 let value = Expr::ScalarSubquery(subquery);
-                if is_missing_known { value } else { PERHAPS_NULL.call(vec![value]) }
+                match is_missing_known {
+                    true => (value, is_rewritten),
+                    false => (PERHAPS_NULL.call(vec![value]), true),
+                }
             } else {
                 *num_lookups += 1;
                 let name = format!("{LOOKUP}{num_lookups}");
                 input = attach(input.clone(), &subquery.subquery, &name)?;
-                Expr::Column(Column::new_unqualified(name))
+                (Expr::Column(Column::new_unqualified(name)), true)
             };
-            Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
+            Ok(Transformed::new(value, is_changed, TreeNodeRecursion::Jump))
         })?;
         is_changed |= rewritten.transformed;
         exprs.push(saved.restore(rewritten.data));
@@ -87,6 +95,23 @@ fn rewrite(node: LogicalPlan, num_lookups: &mut usize) -> Result<Transformed<Log
         },
     };
     Ok(Transformed::yes(builder.build()?))
+}
+
+/// Conditions on the looked-up table alone stand below those that name the row at hand.
+fn split_filters(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let split = |node| {
+        let LogicalPlan::Filter(filter) = &node else { return Ok(Transformed::no(node)) };
+        let conjuncts = split_conjunction(&filter.predicate).into_iter().cloned();
+        let (outer, own): (Vec<Expr>, Vec<Expr>) = conjuncts.partition(Expr::contains_outer);
+        match (conjunction(outer), conjunction(own)) {
+            (Some(outer), Some(own)) => {
+                let below = LogicalPlanBuilder::from(filter.input.as_ref().clone()).filter(own)?;
+                Ok(Transformed::yes(below.filter(outer)?.build()?))
+            }
+            _ => Ok(Transformed::no(node)),
+        }
+    };
+    plan.transform_up(split).data()
 }
 
 /// Whether DataFusion joins the subquery rightly by itself: it does not depend on the row at hand, or only
@@ -308,11 +333,8 @@ fn refuse<T>(problem: String) -> Result<T> {
 fn refuse_below<T>(node: &LogicalPlan) -> Result<T> {
     let name = match node {
         LogicalPlan::Aggregate(_) => "GROUP BY".to_owned(),
-        LogicalPlan::Limit(_) => "LIMIT".to_owned(),
-        LogicalPlan::Sort(_) => "ORDER BY".to_owned(),
-        LogicalPlan::Distinct(_) => "DISTINCT".to_owned(),
         LogicalPlan::SubqueryAlias(_) => "a derived table".to_owned(),
-        other => other.display().to_string().split([':', ' ']).next().unwrap_or_default().to_uppercase(),
+        other => in_sql(other).0,
     };
     refuse(format!("a subquery that depends on the row at hand can't use {name}"))
 }
