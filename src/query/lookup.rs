@@ -131,7 +131,10 @@ pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) ->
     match unsupported {
         Some(words) => {
             Err(refuse_at(file, first_of(file, words), format!("{words} (SELECT …) is not supported here"))
-                .advise("count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0"))
+                .advise(match words {
+                    "ANY or ALL" => "compare with one value: (SELECT max(b.value) FROM b)",
+                    _ => "count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0",
+                }))
         }
         None => Ok(()),
     }
