@@ -16,6 +16,7 @@ use crate::batch::SinkMode;
 use crate::checkpoint::Location;
 use crate::clock::{Clock, ManualClock, rfc3339};
 use crate::decode::parse_timestamp;
+use crate::duration;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::faults::{Action, FailPoint, Faults};
@@ -24,6 +25,7 @@ use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::join_view::Side;
 use crate::ranges::StartingOffsets;
+use crate::settings::starting_offsets;
 use crate::sink::memory::MemorySink;
 use crate::source::memory::MemorySource;
 use crate::stdout::say;
@@ -123,6 +125,7 @@ struct Case<'p> {
     sql: PathBuf,
     source: Arc<MemorySource>,
     sink: Arc<MemorySink>,
+    starting_offsets: StartingOffsets,
     clock: Arc<ManualClock>,
     stop: watch::Sender<bool>,
     engine: Option<Engine>,
@@ -149,6 +152,7 @@ impl<'p> Case<'p> {
             sql: default_sql.to_owned(),
             source: Arc::default(),
             sink: Arc::default(),
+            starting_offsets: StartingOffsets::Earliest,
             clock: Arc::new(ManualClock::new(six)),
             stop: watch::Sender::new(false),
             engine: None,
@@ -173,6 +177,11 @@ impl<'p> Case<'p> {
             "sql" => {
                 self.sql = self.base.join(rest);
                 self.refused = self.open().await.err();
+                Ok(())
+            }
+            "starting-offsets" => {
+                self.starting_offsets = starting_offsets(rest).map_err(|error| error.to_string())?;
+                self.engine = None;
                 Ok(())
             }
             "clock" => self.set_clock(rest),
@@ -219,7 +228,7 @@ impl<'p> Case<'p> {
             checkpoint: Location::Folder(self.checkpoint.clone()),
             new_query_id: "case".to_owned(),
             max_offsets_per_trigger: None,
-            starting_offsets: StartingOffsets::Earliest,
+            starting_offsets: self.starting_offsets.clone(),
             fail_on_data_loss: true,
             retain_batches: 100,
             sink_mode: SinkMode::Idempotent,
@@ -255,7 +264,7 @@ impl<'p> Case<'p> {
     fn set_clock(&mut self, text: &str) -> std::result::Result<(), String> {
         let now_ms = match text.strip_prefix('+') {
             Some(step) => {
-                let step = humantime::parse_duration(step).map_err(|error| error.to_string())?;
+                let step = duration::parse(step)?;
                 self.clock.now_ms() + step.as_millis() as i64
             }
             None => parse_timestamp(text).map(|nanos| (nanos / 1_000_000) as i64).ok_or("not a time")?,

@@ -1,6 +1,7 @@
 //! What the user typed: one variant for each subcommand, no I/O.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -135,7 +136,7 @@ pub struct RunArgs {
     /// How many offsets a batch may span, shared by backlog; without it, all there is.
     #[arg(long, env = "ECOMM_BATCH_MAX_OFFSETS_PER_TRIGGER", value_name = "N")]
     pub max_offsets_per_trigger: Option<u64>,
-    /// Where a new checkpoint starts: earliest, latest, or {"topic":{"0":23,"1":-2}}.
+    /// Where a new checkpoint starts: earliest, latest, a time such as 2026-01-05T00:00:00Z, or {"topic":{"0":23,"1":-2}}, {"topic":{"timestamp":TIME}}.
     #[arg(long, env = "ECOMM_BATCH_STARTING_OFFSETS", default_value = "earliest")]
     pub starting_offsets: String,
     /// Stop (exit 4) when records that were to be read are gone from the broker.
@@ -191,11 +192,11 @@ pub struct ProduceArgs {
     #[arg(long)]
     pub count: Option<u64>,
     /// For how long, such as 60s.
-    #[arg(long)]
-    pub duration: Option<humantime::Duration>,
+    #[arg(long, value_parser = crate::duration::parse)]
+    pub duration: Option<Duration>,
     /// The event time that a bounded run spreads over, ending now.
-    #[arg(long, default_value = "2h")]
-    pub span: humantime::Duration,
+    #[arg(long, default_value = "2h", value_parser = crate::duration::parse)]
+    pub span: Duration,
     /// The seed: the same seed makes the same data.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

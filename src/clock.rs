@@ -56,5 +56,15 @@ pub fn rfc3339(nanos: Nanos) -> String {
 
 /// `ms` since 1970 as RFC 3339 in UTC.
 pub fn rfc3339_ms(ms: i64) -> String {
-    rfc3339(ms.saturating_mul(NANOS_PER_MS))
+    rfc3339_wide(i128::from(ms) * i128::from(NANOS_PER_MS))
+}
+
+/// As [`rfc3339`], of times beyond the 64 bits of [`Nanos`] too; what no calendar reaches is a number.
+pub fn rfc3339_wide(nanos: i128) -> String {
+    let (seconds, rest) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+    let time = i64::try_from(seconds).ok().and_then(|s| chrono::DateTime::from_timestamp(s, rest as u32));
+    match time {
+        Some(time) => time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        None => format!("{} ms since 1970", nanos.div_euclid(i128::from(NANOS_PER_MS))),
+    }
 }

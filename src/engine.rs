@@ -46,6 +46,9 @@ const MAX_DELTAS: usize = 100;
 /// After every so many batches what is no longer retained is removed.
 const CLEAN_EVERY: u64 = 10;
 
+/// How often, in milliseconds, a partition without new records is asked for the last one that was read.
+const KNOW_EVERY_MS: i64 = 5_000;
+
 /// What an engine is told beside its program.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -83,8 +86,10 @@ pub struct Engine {
     pending: VecDeque<BatchPlan>,
     /// The hash of the program whose outputs are claimed.
     claimed: Option<String>,
-    /// Whether the source was found to be the one that was read before.
-    knows_source: bool,
+    /// When the source was found to be the one that was read before, in milliseconds.
+    known_ms: Option<i64>,
+    /// Records below where reading goes on in a topic that was made again; the next commit counts them.
+    passed_over: u64,
     /// Whether rubbish of earlier engines was removed.
     is_clean: bool,
 }
@@ -158,7 +163,8 @@ impl Engine {
             committed,
             pending: pending.into(),
             claimed: None,
-            knows_source: false,
+            known_ms: None,
+            passed_over: 0,
             is_clean: false,
         })
     }
@@ -229,6 +235,7 @@ impl Engine {
                 {
                     observe(&progress);
                 }
+                self.tell_what_is_held_back().await;
             }
             Trigger::Once => {
                 self.begin_run("once").await?;
@@ -245,11 +252,20 @@ impl Engine {
     /// claimed, so that every later start is the same query. A later start makes sure that the source is
     /// still the same.
     async fn begin(&mut self) -> Result<()> {
+        let extents = match (self.committed.started_ms, self.known_ms) {
+            (Some(_), Some(_)) => return Ok(()),
+            _ => self.extents().await?,
+        };
         if self.committed.started_ms.is_some() {
-            return self.know_source().await;
+            return self.know_source(&extents, |_, _| true).await;
         }
-        let extents = self.extents().await?;
-        let starts = self.positions(&extents)?;
+        let starting = &self.options.starting_offsets;
+        let times = starting.times(&extents);
+        let found = match times.is_empty() {
+            true => PerPartition::new(),
+            false => retry("the broker", &self.stop, || self.source.offsets_for_times(&times)).await?,
+        };
+        let starts = starting.starts(&extents, &found)?;
         let metadata = Metadata {
             query_id: self.query_id.clone(),
             starting_offsets: by_topic(&starts),
@@ -258,19 +274,21 @@ impl Engine {
         self.checkpoint.begin(&metadata).await?;
         self.committed.started_ms = Some(metadata.started_ms);
         self.committed.partitions = partitions_from(&metadata.starting_offsets);
-        self.knows_source = true;
+        self.known_ms = Some(metadata.started_ms);
         Ok(())
     }
 
-    /// Reads the last record of each partition again: a topic that was made again has another one there.
-    async fn know_source(&mut self) -> Result<()> {
-        if self.knows_source {
-            return Ok(());
-        }
-        let extents = self.extents().await?;
+    /// Reads the last record of each partition that `is_asked` names again: a topic that was made again has
+    /// another one there.
+    async fn know_source(
+        &mut self,
+        extents: &PerPartition<Extent>,
+        is_asked: impl Fn(&PartitionRecord, &Extent) -> bool,
+    ) -> Result<()> {
         let mut lasts: PerPartition<OffsetRange> = PerPartition::new();
-        for (tp, extent) in &extents {
-            let last = self.committed.partitions.get(tp).and_then(|record| record.last_record.as_ref());
+        for (tp, extent) in extents {
+            let record = self.committed.partitions.get(tp).filter(|record| is_asked(record, extent));
+            let last = record.and_then(|record| record.last_record.as_ref());
             // Aged out since, or cut: positions are compared when a batch is planned.
             if let Some(last) = last.filter(|last| (extent.earliest..extent.latest).contains(&last.offset)) {
                 let range = OffsetRange { start: last.offset, end: last.offset + 1, latest: extent.latest };
@@ -279,19 +297,33 @@ impl Engine {
         }
         let found = if lasts.is_empty() { Vec::new() } else { self.fetch(&lasts).await? };
         for records in found.iter().filter(|records| !records.is_empty()) {
-            let last = self.committed.partitions[&records.tp].last_record.as_ref();
             let found = LastRecord::of(records.get(0));
-            if last != Some(&found) {
-                let problem =
-                    format!("the topic was made again: offset {} holds another record now", found.offset);
-                if self.options.fail_on_data_loss {
-                    return Err(data_loss(&records.tp, problem));
-                }
-                tracing::warn!("{}: {problem}; what was left off is gone", records.tp);
+            let passed_over = self.made_again(&records.tp, &found, extents[&records.tp])?;
+            if passed_over > 0
+                && let Some(record) = self.committed.partitions.get_mut(&records.tp)
+            {
+                record.last_record = Some(found);
             }
+            self.passed_over += passed_over;
         }
-        self.knows_source = true;
+        self.known_ms = Some(self.clock.now_ms());
         Ok(())
+    }
+
+    /// Compares the record that stands where the last one was read. Of a topic that was made again: how many
+    /// of its offsets lie below where reading goes on, if it may go on.
+    fn made_again(&self, tp: &TopicPartition, found: &LastRecord, extent: Extent) -> Result<u64> {
+        let record = &self.committed.partitions[tp];
+        if record.last_record.as_ref().is_none_or(|last| last == found) {
+            return Ok(0);
+        }
+        let problem = format!("the topic was made again: offset {} holds another record now", found.offset);
+        if self.options.fail_on_data_loss {
+            return Err(data_loss(tp, problem));
+        }
+        let next = record.next_offset;
+        tracing::warn!("{tp}: {problem}; going on at {next}, what lies below is passed over");
+        Ok((next - extent.earliest).max(0).unsigned_abs())
     }
 
     /// Claims the outputs of the program for this query, once, before its first batch.
@@ -323,6 +355,18 @@ impl Engine {
         Ok(progress)
     }
 
+    /// A bounded run ends at the last stable offsets: says so where records lie behind them.
+    async fn tell_what_is_held_back(&self) {
+        match self.source.held_back().await {
+            Ok(held) => held.iter().for_each(|(tp, num_offsets)| {
+                tracing::warn!(
+                    "{tp}: an open transaction holds the end back: {num_offsets} offsets were not read; a later run reads them once it has ended"
+                );
+            }),
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+
     /// Fixes the targets of a bounded run.
     async fn begin_run(&mut self, trigger: &str) -> Result<()> {
         let extents = self.extents().await?;
@@ -346,7 +390,7 @@ impl Engine {
         let program = planned_with(&self.checkpoint, &plan.program, &self.given).await?;
         self.go_on_with(program).await?;
         tracing::info!("batch {} was planned before: running it again as it was planned", plan.id);
-        let progress = self.execute(&plan, 0).await?;
+        let progress = self.execute(&plan, &PerPartition::new(), 0).await?;
         self.pending.pop_front();
         if self.pending.is_empty() {
             // From the next batch on the SQL of this start holds.
@@ -373,17 +417,26 @@ impl Engine {
     ) -> Result<Option<BatchProgress>> {
         let started = Instant::now();
         self.begin().await?;
-        let Some(plan) = self.plan(max_offsets, run).await? else { return Ok(None) };
+        let extents = self.extents().await?;
+        if self.known_ms.is_none_or(|known| (self.clock.now_ms() - known).abs() >= KNOW_EVERY_MS) {
+            self.know_source(&extents, |record, extent| extent.latest <= record.next_offset).await?;
+        }
+        let Some(plan) = self.plan(&extents, max_offsets, run)? else { return Ok(None) };
         self.pass(FailPoint::BeforeOffsets)?;
         self.checkpoint.append_plan(&plan, &self.program.folder).await?;
         self.pass(FailPoint::AfterOffsets)?;
         let planned_ms = started.elapsed().as_millis() as u64;
-        Ok(Some(self.execute(&plan, planned_ms).await?))
+        Ok(Some(self.execute(&plan, &extents, planned_ms).await?))
     }
 
     /// Step 1: the ranges of the next batch.
-    async fn plan(&self, max_offsets: Option<u64>, run: Option<BoundedRun>) -> Result<Option<BatchPlan>> {
-        let mut extents = self.extents().await?;
+    fn plan(
+        &self,
+        extents: &PerPartition<Extent>,
+        max_offsets: Option<u64>,
+        run: Option<BoundedRun>,
+    ) -> Result<Option<BatchPlan>> {
+        let mut extents = extents.clone();
         let positions = self.positions(&extents)?;
         if let Some(run) = &run {
             extents.retain(|tp, _| run.targets.contains_key(tp));
@@ -435,8 +488,7 @@ impl Engine {
 
     /// Where each partition is read from next; the broker must still have it.
     fn positions(&self, extents: &PerPartition<Extent>) -> Result<PerPartition<i64>> {
-        let starting = self.committed.started_ms.is_none().then_some(&self.options.starting_offsets);
-        positions(extents, &self.committed.partitions, starting, self.options.fail_on_data_loss)
+        positions(extents, &self.committed.partitions, self.options.fail_on_data_loss)
     }
 
     fn clocks(&self) -> PerPartition<PartitionClock> {
@@ -460,15 +512,22 @@ impl Engine {
     }
 
     /// Steps 2 to 6 of a planned batch.
-    async fn execute(&mut self, plan: &BatchPlan, planned_ms: u64) -> Result<BatchProgress> {
+    ///
+    /// * `extents`: what it was planned from; nothing for a batch that was planned by an earlier engine.
+    async fn execute(
+        &mut self,
+        plan: &BatchPlan,
+        extents: &PerPartition<Extent>,
+        planned_ms: u64,
+    ) -> Result<BatchProgress> {
         self.claim_outputs().await?;
         let mut steps = Steps::new(planned_ms);
-        let ranges = self.read(plan).await?;
+        let ranges = self.read(plan, extents).await?;
         self.pass(FailPoint::AfterRead)?;
         steps.done("getBatch");
 
         let mut outcome = self.compute(plan, &ranges.decoded).await?;
-        outcome.counts.lost = ranges.lost + self.skipped(plan);
+        outcome.counts.lost = ranges.lost + self.skipped(plan) + self.passed_over;
         steps.done("addBatch");
 
         let delivery = Delivery {
@@ -489,6 +548,7 @@ impl Engine {
         self.pass(FailPoint::BeforeCommit)?;
         let held_by = outcome.held_by.clone();
         let commit = self.commit(plan, &ranges.decoded, outcome).await?;
+        self.passed_over = 0;
         self.pass(FailPoint::AfterCommit)?;
         steps.done("walCommit");
 
@@ -509,16 +569,40 @@ impl Engine {
         plan.ranges.iter().filter_map(skipped).sum()
     }
 
+    /// The last record read of each partition that has one in front of its range, to be read again with it:
+    /// should the topic have been made again, another one stands there.
+    fn witnesses(
+        &self,
+        ranges: &PerPartition<OffsetRange>,
+        extents: &PerPartition<Extent>,
+    ) -> PerPartition<i64> {
+        let witness = |(tp, range): (&TopicPartition, &OffsetRange)| {
+            let last = self.committed.partitions.get(tp)?.last_record.as_ref()?;
+            let is_there = last.offset >= extents.get(tp)?.earliest && last.offset < range.start;
+            is_there.then(|| (tp.clone(), last.offset))
+        };
+        ranges.iter().filter_map(witness).collect()
+    }
+
     /// Step 2: the records of all ranges; partitions are decoded side by side.
-    async fn read(&self, plan: &BatchPlan) -> Result<Read> {
+    async fn read(&self, plan: &BatchPlan, extents: &PerPartition<Extent>) -> Result<Read> {
         let mut ranges = plan.ranges.clone();
         ranges.retain(|_, range| !range.is_empty());
+        let mut witnesses = self.witnesses(&ranges, extents);
         let mut lost = 0;
-        let fetched = loop {
+        let mut fetched = loop {
             if ranges.is_empty() {
                 return Ok(Read { decoded: Vec::new(), lost });
             }
-            match self.fetch(&ranges).await {
+            let mut asked = ranges.clone();
+            for (tp, range) in &mut asked {
+                range.start = witnesses.get(tp).copied().unwrap_or(range.start);
+            }
+            match self.fetch(&asked).await {
+                // A witness may have aged out since.
+                Err(error) if error.kind() == ErrorKind::DataLoss && !witnesses.is_empty() => {
+                    witnesses.clear();
+                }
                 Err(error) if error.kind() == ErrorKind::DataLoss && !self.options.fail_on_data_loss => {
                     let gone = clip(&mut ranges, &self.extents().await?);
                     if gone == 0 {
@@ -530,6 +614,14 @@ impl Engine {
                 other => break other?,
             }
         };
+        for records in &mut fetched {
+            let witness = witnesses.get(&records.tp);
+            if witness.is_some() && records.iter().next().map(|first| first.offset()) == witness.copied() {
+                let found = LastRecord::of(records.get(0));
+                lost += self.made_again(&records.tp, &found, extents[&records.tp])?;
+                records.remove_first();
+            }
+        }
         let mut tasks = Vec::new();
         for records in fetched {
             let table = self.program.sources.iter().find(|table| *table.topic == *records.tp.topic);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::TableReference;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -142,7 +143,7 @@ pub async fn state(args: &StateArgs) -> Result<()> {
     for (side, input) in Side::BOTH.into_iter().zip(program.inputs()) {
         let state = checkpoint.load_state(&program, side, Some(commit)).await?;
         let name = format!("{}_state", program.sources[input.source].name);
-        context.register_batch(&name, table_of(&state)?)?;
+        context.register_batch(TableReference::bare(name), table_of(&state)?)?;
     }
     let refused = |source: datafusion::error::DataFusionError| {
         Error::config("the SQL can't be used").because(source.strip_backtrace())

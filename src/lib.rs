@@ -12,7 +12,7 @@
 //!
 //! # Reading order
 //! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`run`]
-//! * the words: [`offset`], [`batch`], [`trigger`], [`clock`], [`error`]
+//! * the words: [`offset`], [`batch`], [`trigger`], [`duration`], [`clock`], [`error`]
 //! * the loop: [`engine`] reads like the protocol of a batch
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs; [`check`] shows it
@@ -40,6 +40,7 @@ pub mod clock;
 pub mod decode;
 pub(crate) mod delivery;
 pub mod demo;
+pub mod duration;
 pub mod engine;
 pub mod error;
 pub mod faults;

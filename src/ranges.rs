@@ -3,9 +3,12 @@
 //! The checkpoint knows where a partition goes on; the broker must still have it. Nothing here asks a
 //! consumer group.
 
+use std::collections::BTreeMap;
+
 use crate::checkpoint::record::PartitionRecord;
+use crate::clock::rfc3339_ms;
 use crate::error::{Error, ErrorKind, Result};
-use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition};
+use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::source::Extent;
 
 /// Where the first batch of a new checkpoint starts.
@@ -15,31 +18,105 @@ pub enum StartingOffsets {
     Earliest,
     /// The end of each partition.
     Latest,
-    /// Given per partition; −2 is earliest, −1 latest, as in Spark; others start at earliest.
-    Given(ByTopic<i64>),
+    /// The first record whose Kafka timestamp, in milliseconds, is at or after this one.
+    Time(i64),
+    /// Given per topic; others start at earliest.
+    Given(BTreeMap<String, TopicStart>),
+}
+
+/// Where the partitions of one topic start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicStart {
+    /// Given per partition; −2 is earliest, −1 latest, as in Spark.
+    pub offsets: BTreeMap<i32, i64>,
+    /// Of the other partitions: as [`StartingOffsets::Time`]; without it they start at earliest.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl StartingOffsets {
-    fn of(&self, tp: &TopicPartition, extent: &Extent) -> i64 {
-        match self {
-            Self::Earliest => extent.earliest,
-            Self::Latest => extent.latest,
+    /// The partitions that start by time, with it, in milliseconds.
+    pub fn times(&self, extents: &PerPartition<Extent>) -> PerPartition<i64> {
+        let time = |tp: &TopicPartition| match self {
+            Self::Earliest | Self::Latest => None,
+            Self::Time(ms) => Some(*ms),
             Self::Given(given) => {
-                match given.get(tp.topic.as_ref()).and_then(|topic| topic.get(&tp.partition)) {
-                    None | Some(-2) => extent.earliest,
-                    Some(-1) => extent.latest,
-                    Some(&offset) => offset.clamp(extent.earliest, extent.latest),
-                }
+                let topic = given.get(tp.topic.as_ref())?;
+                topic.timestamp_ms.filter(|_| !topic.offsets.contains_key(&tp.partition))
             }
+        };
+        extents.keys().filter_map(|tp| Some((tp.clone(), time(tp)?))).collect()
+    }
+
+    /// Where each partition starts.
+    ///
+    /// * `found`: of [`StartingOffsets::times`], the offset of the first record that is new enough.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config): a topic or partition that is not there, or has nothing that new.
+    pub fn starts(
+        &self,
+        extents: &PerPartition<Extent>,
+        found: &PerPartition<Option<i64>>,
+    ) -> Result<PerPartition<i64>> {
+        if let Self::Given(given) = self {
+            refuse_strangers(given, extents)?;
+        }
+        let times = self.times(extents);
+        let start = |(tp, extent): (&TopicPartition, &Extent)| {
+            if let Some(&ms) = times.get(tp) {
+                let offset = found.get(tp).copied().flatten().ok_or_else(|| nothing_that_new(tp, ms))?;
+                return Ok((tp.clone(), offset.clamp(extent.earliest, extent.latest)));
+            }
+            let given = match self {
+                Self::Given(given) => given.get(tp.topic.as_ref()).and_then(|t| t.offsets.get(&tp.partition)),
+                Self::Latest => Some(&-1),
+                Self::Earliest | Self::Time(_) => None,
+            };
+            let offset = match given {
+                None | Some(-2) => extent.earliest,
+                Some(-1) => extent.latest,
+                Some(&offset) => offset.clamp(extent.earliest, extent.latest),
+            };
+            Ok((tp.clone(), offset))
+        };
+        extents.iter().map(start).collect()
+    }
+}
+
+/// A topic that no table reads, or a partition that it has not, would be left out silently.
+fn refuse_strangers(given: &BTreeMap<String, TopicStart>, extents: &PerPartition<Extent>) -> Result<()> {
+    for (topic, start) in given {
+        let partitions: Vec<i32> =
+            extents.keys().filter(|tp| *tp.topic == **topic).map(|tp| tp.partition).collect();
+        let mut topics: Vec<&str> = extents.keys().map(|tp| tp.topic.as_ref()).collect();
+        topics.dedup();
+        if partitions.is_empty() {
+            return Err(Error::config(format!("--starting-offsets: no table reads the topic \"{topic}\""))
+                .advise(format!("the topics are {}", topics.join(", "))));
+        }
+        if let Some(partition) = start.offsets.keys().find(|partition| !partitions.contains(partition)) {
+            return Err(Error::config(format!(
+                "--starting-offsets: the topic \"{topic}\" has no partition {partition}"
+            ))
+            .advise(format!("it has {} partitions, from 0", partitions.len())));
         }
     }
+    Ok(())
+}
+
+fn nothing_that_new(tp: &TopicPartition, ms: i64) -> Error {
+    let time = rfc3339_ms(ms);
+    let TopicPartition { topic, partition } = tp;
+    Error::config(format!("--starting-offsets: partition {tp} has no record as new as {time}")).advise(format!(
+        "give an earlier time, or say where that partition starts (-1: at its end, -2: at its beginning): \
+         {{\"{topic}\":{{\"timestamp\":\"{time}\",\"{partition}\":-1}}}}"
+    ))
 }
 
 /// Where each partition is read from next.
 ///
-/// * `committed`: what the last commit says, or where a query that has not run yet starts.
-/// * `starting`: of a query that has not begun; a partition that appears later is read from its
-///   beginning, since nothing of it was seen.
+/// * `committed`: what the last commit says, or where a query that has not run yet starts; a partition that
+///   appears later is read from its beginning, since nothing of it was seen.
 ///
 /// # Errors
 /// [`DataLoss`](ErrorKind::DataLoss) if the broker no longer has what comes next. With
@@ -48,15 +125,13 @@ impl StartingOffsets {
 pub fn positions(
     extents: &PerPartition<Extent>,
     committed: &PerPartition<PartitionRecord>,
-    starting: Option<&StartingOffsets>,
     fail_on_data_loss: bool,
 ) -> Result<PerPartition<i64>> {
     let mut positions = PerPartition::new();
     for (tp, extent) in extents {
-        let position = match (committed.get(tp), starting) {
-            (None, Some(starting)) => starting.of(tp, extent),
-            (None, None) => extent.earliest,
-            (Some(record), _) => match lost(record.next_offset, extent) {
+        let position = match committed.get(tp) {
+            None => extent.earliest,
+            Some(record) => match lost(record.next_offset, extent) {
                 None => record.next_offset,
                 Some(problem) if fail_on_data_loss => return Err(data_loss(tp, problem)),
                 Some(problem) => {
@@ -147,7 +222,7 @@ mod tests {
         let extents: PerPartition<Extent> = [(tp.clone(), Extent { earliest: 10, latest: 20 })].into();
         let at = |next_offset, strict| {
             let record = PartitionRecord { next_offset, ..PartitionRecord::default() };
-            positions(&extents, &[(tp.clone(), record)].into(), None, strict).map(|positions| positions[&tp])
+            positions(&extents, &[(tp.clone(), record)].into(), strict).map(|positions| positions[&tp])
         };
         for offset in [10, 15, 20] {
             assert_eq!(at(offset, true).expect("there"), offset);
@@ -157,8 +232,8 @@ mod tests {
             assert_eq!(at(offset, false).expect("skipped"), offset.max(10));
         }
         let gone = [(TopicPartition::new("a", 1), PartitionRecord::default())].into();
-        assert_eq!(positions(&extents, &gone, None, true).expect_err("lost").kind(), ErrorKind::DataLoss);
-        assert_eq!(positions(&extents, &gone, None, false).expect("skipped").len(), 1);
+        assert_eq!(positions(&extents, &gone, true).expect_err("lost").kind(), ErrorKind::DataLoss);
+        assert_eq!(positions(&extents, &gone, false).expect("skipped").len(), 1);
     }
 
     #[test]
@@ -166,12 +241,35 @@ mod tests {
         let tp = |number| TopicPartition::new("a", number);
         let extents: PerPartition<Extent> =
             (0..4).map(|number| (tp(number), Extent { earliest: 10, latest: 20 })).collect();
-        let given = StartingOffsets::Given([("a".to_owned(), [(0, 15), (1, -1), (2, -2)].into())].into());
-        let start = |starting| -> Vec<i64> {
-            positions(&extents, &PerPartition::new(), starting, true).expect("starts").into_values().collect()
+        let offsets: BTreeMap<i32, i64> = [(0, 15), (1, -1), (2, -2)].into();
+        let given = |timestamp_ms| {
+            StartingOffsets::Given(
+                [("a".to_owned(), TopicStart { offsets: offsets.clone(), timestamp_ms })].into(),
+            )
         };
-        assert_eq!(start(Some(&given)), [15, 20, 10, 10]);
-        assert_eq!(start(Some(&StartingOffsets::Latest)), [20; 4]);
-        assert_eq!(start(None), [10; 4]);
+        let start = |starting: StartingOffsets, found: Option<i64>| -> Result<Vec<i64>> {
+            let found = starting.times(&extents).into_keys().map(|tp| (tp, found)).collect();
+            Ok(starting.starts(&extents, &found)?.into_values().collect())
+        };
+        assert_eq!(start(given(None), None).expect("starts"), [15, 20, 10, 10]);
+        assert_eq!(start(given(Some(5)), Some(12)).expect("starts"), [15, 20, 10, 12]);
+        assert_eq!(start(StartingOffsets::Time(5), Some(12)).expect("starts"), [12; 4]);
+        assert_eq!(start(StartingOffsets::Latest, None).expect("starts"), [20; 4]);
+        assert_eq!(start(StartingOffsets::Earliest, None).expect("starts"), [10; 4]);
+        for (starting, words) in [
+            (StartingOffsets::Time(5), "partition a/0 has no record as new as 1970-01-01T00:00:00.005Z"),
+            (given(Some(5)), "partition a/3 has no record"),
+            (StartingOffsets::Given([("b".to_owned(), TopicStart::default())].into()), "topic \"b\""),
+            (
+                StartingOffsets::Given(
+                    [("a".to_owned(), TopicStart { offsets: [(4, 0)].into(), timestamp_ms: None })].into(),
+                ),
+                "no partition 4",
+            ),
+        ] {
+            let error = start(starting, None).expect_err(words);
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.kind(), ErrorKind::Config);
+        }
     }
 }

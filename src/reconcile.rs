@@ -10,7 +10,6 @@ use std::process::ExitCode;
 
 use bson::{Bson, Document, doc};
 use futures::TryStreamExt;
-use mongodb::Client;
 use serde_json::Value;
 
 use crate::checkpoint::{Checkpoint, Location};
@@ -21,6 +20,7 @@ use crate::producer::plan::{Destination, Topic};
 use crate::query::Program;
 use crate::query::join_view::Side;
 use crate::settings::mongodb_uri;
+use crate::sink::mongodb::client_of_primary;
 use crate::stdout::say;
 
 /// The outputs of the shipped SQL.
@@ -256,9 +256,7 @@ pub async fn documents_of_mongodb(uri: &str, database: &str) -> Result<Vec<Strin
     let fail = |error: mongodb::error::Error| {
         Error::new(ErrorKind::Sink, "could not read MongoDB").because(error.to_string())
     };
-    // The message of a parse error may hold the URI, and the URI a password.
-    let client =
-        Client::with_uri_str(uri).await.map_err(|_| Error::config("the MongoDB URI can't be used"))?;
+    let (client, _) = client_of_primary(uri).await?;
     let mut facts = Vec::new();
     for output in OUTPUTS {
         let mut documents =

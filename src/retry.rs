@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::duration;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The pause after the first failure; each further one is twice as long.
@@ -25,7 +26,7 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(
     loop {
         match attempt().await {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                tracing::warn!("{error}; trying again in {}", humantime::format_duration(pause));
+                tracing::warn!("{error}; trying again in {}", duration::format(pause));
                 let mut stop = stop.clone();
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}

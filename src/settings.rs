@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Location;
 use crate::cli::{KafkaArgs, MongoDbArgs, RunArgs};
+use crate::clock::NANOS_PER_MS;
+use crate::decode::parse_timestamp;
 use crate::error::{Error, Result};
-use crate::offset::ByTopic;
-use crate::ranges::StartingOffsets;
+use crate::ranges::{StartingOffsets, TopicStart};
 use crate::source::kafka::KafkaConfig;
 use crate::trigger::Trigger;
 
@@ -96,15 +97,55 @@ fn bad_flag(flag: &str, value: &str, problem: &str) -> Error {
     Error::config(format!("--{flag} \"{value}\": {problem}"))
 }
 
-fn starting_offsets(text: &str) -> Result<StartingOffsets> {
-    match text {
+/// `earliest`, `latest`, a time, or for each topic offsets of partitions and a time for the others.
+///
+/// # Errors
+/// [`Config`](crate::error::ErrorKind::Config): it is none of them.
+pub fn starting_offsets(text: &str) -> Result<StartingOffsets> {
+    let bad = |problem: &str| {
+        bad_flag("starting-offsets", text, problem).advise(
+            "write earliest, latest, a time such as 2026-01-05T00:00:00Z, or for each topic \
+             {\"orders\":{\"0\":23,\"1\":-2},\"payments\":{\"timestamp\":\"2026-01-05T00:00:00Z\"}}",
+        )
+    };
+    if text.trim_start().starts_with('{') {
+        let topics: ByTopicText = serde_json::from_str(text).map_err(|error| bad(&error.to_string()))?;
+        let topics = topics.into_iter().map(|(topic, start)| {
+            let start =
+                topic_start(start).map_err(|problem| bad(&format!("topic \"{topic}\": {problem}")))?;
+            Ok((topic, start))
+        });
+        return Ok(StartingOffsets::Given(topics.collect::<Result<_>>()?));
+    }
+    match text.to_lowercase().as_str() {
         "earliest" => Ok(StartingOffsets::Earliest),
         "latest" => Ok(StartingOffsets::Latest),
-        json => serde_json::from_str::<ByTopic<i64>>(json).map(StartingOffsets::Given).map_err(|error| {
-            bad_flag("starting-offsets", json, &error.to_string())
-                .advise("write earliest, latest or {\"orders\":{\"0\":23,\"1\":-2}}")
-        }),
+        _ => time_ms(text).map(StartingOffsets::Time).ok_or_else(|| bad("it is neither")),
     }
+}
+
+type ByTopicText = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+
+fn topic_start(text: BTreeMap<String, serde_json::Value>) -> std::result::Result<TopicStart, String> {
+    let mut start = TopicStart::default();
+    for (key, value) in text {
+        if key == "timestamp" {
+            let time = value.as_str().and_then(time_ms);
+            start.timestamp_ms = Some(time.ok_or_else(|| format!("{value} is no time"))?);
+            continue;
+        }
+        let partition = key.parse().map_err(|_| format!("\"{key}\" is no number of a partition"))?;
+        let offset = value.as_i64().filter(|&offset| offset >= -2);
+        start.offsets.insert(partition, offset.ok_or_else(|| format!("{value} is no offset"))?);
+    }
+    Ok(start)
+}
+
+/// Milliseconds since 1970 of an RFC 3339 time; what lies between two is the later one.
+fn time_ms(text: &str) -> Option<i64> {
+    let nanos = parse_timestamp(text)?;
+    let ms = -(-nanos).div_euclid(i128::from(NANOS_PER_MS));
+    i64::try_from(ms).ok()
 }
 
 /// The cluster that the flags name.
@@ -147,4 +188,46 @@ fn read_secret(path: &Path) -> Result<String> {
         tracing::warn!("\"{}\" can be read by others: chmod 600 it", path.display());
     }
     Ok(std::fs::read_to_string(path).map_err(cannot_read)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_a_word_a_time_or_a_map() {
+        let midnight = 1_767_571_200_000;
+        let given = |topic: &str, offsets: &[(i32, i64)], timestamp_ms| {
+            let start = TopicStart { offsets: offsets.iter().copied().collect(), timestamp_ms };
+            StartingOffsets::Given([(topic.to_owned(), start)].into())
+        };
+        for (text, start) in [
+            ("earliest", StartingOffsets::Earliest),
+            ("LATEST", StartingOffsets::Latest),
+            ("2026-01-05T00:00:00Z", StartingOffsets::Time(midnight)),
+            ("2026-01-05T02:00:00+02:00", StartingOffsets::Time(midnight)),
+            ("2026-01-05T00:00:00.0001Z", StartingOffsets::Time(midnight + 1)),
+            (r#"{"a":{"0":23,"1":-2}}"#, given("a", &[(0, 23), (1, -2)], None)),
+            (r#"{"a":{"timestamp":"2026-01-05T00:00:00Z"}}"#, given("a", &[], Some(midnight))),
+            (r#"{"a":{"timestamp":"2026-01-05T00:00:00Z","1":-1}}"#, given("a", &[(1, -1)], Some(midnight))),
+        ] {
+            assert_eq!(starting_offsets(text).expect(text), start);
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2026-01-05",
+            "1767571200000",
+            r#"{"a":{"0":-3}}"#,
+            r#"{"a":{"0":"23"}}"#,
+            r#"{"a":{"0":1.5}}"#,
+            r#"{"a":{"x":1}}"#,
+            r#"{"a":{"timestamp":1767571200000}}"#,
+            r#"{"a":"latest"}"#,
+            "{",
+        ] {
+            let error = starting_offsets(text).expect_err(text).to_string();
+            assert!(error.contains("--starting-offsets") && error.contains("timestamp"), "{error}");
+        }
+    }
 }

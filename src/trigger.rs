@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::duration;
+
 /// Spark's triggers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
@@ -19,12 +21,12 @@ impl FromStr for Trigger {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
+        match text.to_lowercase().as_str() {
             "available-now" => Ok(Self::AvailableNow),
             "once" => Ok(Self::Once),
-            interval => humantime::parse_duration(interval)
+            interval => duration::parse(interval)
                 .map(Self::ProcessingTime)
-                .map_err(|error| format!("{error}; write 5s, 500ms, 0s, available-now or once")),
+                .map_err(|error| format!("{error}; or available-now or once")),
         }
     }
 }

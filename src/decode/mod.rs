@@ -138,10 +138,43 @@ impl Decoder {
         }
         check_depth(value).map_err(malformed)?;
         let texts = self.column_texts(text).map_err(malformed)?;
-        let mut cells = Vec::with_capacity(texts.len());
-        for (index, (field, text)) in self.schema.fields().iter().zip(texts).enumerate() {
-            cells.push(cell(field, text).map_err(|problem| match problem {
-                CellError::BeyondType if self.event_time == Some(index) => {
+        self.cells(texts)
+    }
+
+    /// Rows whose values come as JSON texts, one for each column.
+    ///
+    /// The inner error is the first row that does not fit, by its index.
+    pub fn decode_texts(
+        &self,
+        rows: &[Vec<String>],
+    ) -> Result<std::result::Result<RecordBatch, (usize, String)>> {
+        let mut builders = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| ColumnBuilder::try_new(field, rows.len()))
+            .collect::<Result<Vec<_>>>()?;
+        for (row, texts) in rows.iter().enumerate() {
+            let columns = texts.iter().map(|text| Some(text.as_str())).collect();
+            match self.cells(ObjectTexts { columns, unknown: Vec::new() }) {
+                Ok(cells) => {
+                    builders.iter_mut().zip(cells).for_each(|(builder, cell)| builder.append(cell));
+                }
+                Err((_, error)) => return Ok(Err((row, error))),
+            }
+        }
+        let columns = builders.iter_mut().map(ColumnBuilder::finish).collect();
+        Ok(Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
+    }
+
+    fn cells<'a>(&self, texts: ObjectTexts<'a>) -> Result<Vec<Option<Cell<'a>>>, (RejectReason, String)> {
+        let malformed = |error: String| (RejectReason::Malformed, error);
+        let ObjectTexts { columns, unknown } = texts;
+        let mut cells = Vec::with_capacity(columns.len());
+        for (index, (field, text)) in self.schema.fields().iter().zip(columns).enumerate() {
+            let is_event_time = self.event_time == Some(index);
+            cells.push(cell(field, text, is_event_time).map_err(|problem| match problem {
+                CellError::BeyondType if is_event_time => {
                     (RejectReason::Future, format!("column \"{}\" is beyond the year 2262", field.name()))
                 }
                 CellError::BeyondType => malformed(format!(
@@ -149,14 +182,15 @@ impl Decoder {
                     field.name(),
                     type_name(field.data_type())
                 )),
+                CellError::Missing => malformed(missing(field, &unknown)),
                 CellError::Other(error) => malformed(format!("column \"{}\": {error}", field.name())),
             })?);
         }
         Ok(cells)
     }
 
-    /// The JSON text of each column, `None` where the object does not name it.
-    fn column_texts<'a>(&self, text: &'a str) -> Result<Vec<Option<&'a str>>, String> {
+    /// The JSON text of each column, `None` where the object does not name it, and the names that are no column.
+    fn column_texts<'a>(&self, text: &'a str) -> Result<ObjectTexts<'a>, String> {
         let mut json = serde_json::Deserializer::from_str(text);
         let texts = json
             .deserialize_map(ObjectVisitor { schema: &self.schema })
@@ -165,13 +199,28 @@ impl Decoder {
     }
 }
 
+/// What one object says of the columns.
+struct ObjectTexts<'a> {
+    columns: Vec<Option<&'a str>>,
+    unknown: Vec<Cow<'a, str>>,
+}
+
+/// A required column is not there; perhaps under a name that differs in case, as SQL folds what is not quoted.
+fn missing(field: &Field, unknown: &[Cow<'_, str>]) -> String {
+    let (name, expected) = (field.name(), type_name(field.data_type()));
+    let folded = name.to_lowercase();
+    let similar = unknown.iter().find(|other| other.to_lowercase() == folded);
+    let hint = similar.map(|other| format!("; the record has \"{other}\"")).unwrap_or_default();
+    format!("column \"{name}\": missing, expected {expected}{hint}")
+}
+
 /// Reads one object into the texts of its known columns.
 struct ObjectVisitor<'s> {
     schema: &'s SchemaRef,
 }
 
 impl<'de> Visitor<'de> for ObjectVisitor<'_> {
-    type Value = Vec<Option<&'de str>>;
+    type Value = ObjectTexts<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
@@ -198,7 +247,7 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
         unknown.sort_unstable();
         match unknown.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(repeated(&pair[0])),
-            None => Ok(texts),
+            None => Ok(ObjectTexts { columns: texts, unknown }),
         }
     }
 }
@@ -266,16 +315,22 @@ enum Cell<'a> {
 }
 
 enum CellError {
-    /// A time later or earlier than the type can hold.
+    /// A time that the type, or the watermark, can't hold.
     BeyondType,
+    /// The record does not name the column.
+    Missing,
     Other(String),
 }
 
-fn cell<'a>(field: &Field, text: Option<&'a str>) -> Result<Option<Cell<'a>>, CellError> {
+fn cell<'a>(
+    field: &Field,
+    text: Option<&'a str>,
+    is_event_time: bool,
+) -> Result<Option<Cell<'a>>, CellError> {
     let expected = || type_name(field.data_type());
     let text = match text {
         None | Some("null") if field.is_nullable() => return Ok(None),
-        None => return Err(CellError::Other(format!("missing, expected {}", expected()))),
+        None => return Err(CellError::Missing),
         Some("null") => return Err(CellError::Other(format!("null, expected {}", expected()))),
         Some(text) => text,
     };
@@ -325,11 +380,11 @@ fn cell<'a>(field: &Field, text: Option<&'a str>) -> Result<Option<Cell<'a>>, Ce
             if nanos % nanos_per_unit != 0 {
                 return Err(CellError::Other(format!("{text} has more fraction digits than {}", expected())));
             }
-            // Whatever the unit, event times are compared in nanoseconds.
-            if i64::try_from(nanos).is_err() {
+            // Whatever their unit, event times are compared in nanoseconds.
+            if is_event_time && i64::try_from(nanos).is_err() {
                 return Err(if nanos > 0 { CellError::BeyondType } else { mismatch() });
             }
-            Cell::Timestamp((nanos / nanos_per_unit) as i64)
+            Cell::Timestamp(i64::try_from(nanos / nanos_per_unit).map_err(|_| CellError::BeyondType)?)
         }
         _ => return Err(mismatch()),
     }))
@@ -468,7 +523,7 @@ impl ColumnBuilder {
             }
             other => {
                 return Err(Error::config(format!(
-                    "column \"{}\" has the type {other}, which can't be read from JSON",
+                    "column \"{}\" has the type {other}, which can't be read",
                     field.name()
                 ))
                 .advise(
@@ -593,6 +648,10 @@ mod tests {
     #[test]
     fn errors_say_column_found_and_expected() {
         assert_eq!(error_of(br#"{"n":1}"#), "column \"id\": missing, expected VARCHAR");
+        assert_eq!(
+            error_of(br#"{"ID":1,"x":2}"#),
+            "column \"id\": missing, expected VARCHAR; the record has \"ID\""
+        );
         assert_eq!(error_of(br#"{"id":7}"#), "column \"id\": found the number 7, expected VARCHAR");
         assert_eq!(error_of(br#"{"id":"a","n":1.5}"#), "column \"n\": 1.5 can't be held exactly by BIGINT");
         assert_eq!(

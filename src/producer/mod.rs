@@ -75,7 +75,7 @@ pub async fn produce(args: &ProduceArgs) -> Result<()> {
         kafka: kafka_config(&args.kafka)?,
         rate,
         count,
-        span: *args.span,
+        span: args.span,
         seed: args.seed,
         shares: args.shares.clone(),
         orders_topic: args.orders_topic.clone(),

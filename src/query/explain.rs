@@ -218,7 +218,7 @@ fn relative(time: Nanos) -> String {
 }
 
 fn length(time: Nanos) -> String {
-    humantime::format_duration(std::time::Duration::from_nanos(time.unsigned_abs())).to_string()
+    crate::duration::format(std::time::Duration::from_nanos(time.unsigned_abs()))
 }
 
 #[cfg(test)]

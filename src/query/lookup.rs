@@ -12,7 +12,12 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator};
 
 use crate::error::{Error, Result};
+use crate::query::correlated::take_apart;
 use crate::query::sql_file::{SqlFile, find_word, refuse, refuse_at, sql_error};
+
+/// What a subquery may look like that depends on the row at hand.
+const LOOKUP_ADVICE: &str = "write (SELECT count(*) FROM b WHERE <condition on b and the row>) = 0, or (SELECT max(b.value) FROM b WHERE …): an aggregate \
+     of one table, or the one value of a row, under any condition";
 
 /// The tables that can be looked up.
 pub(crate) type Lookups = Vec<Lookup>;
@@ -70,7 +75,7 @@ pub(crate) fn meets_once(join: &Join, other: &LogicalPlan, lookups: &Lookups) ->
 }
 
 /// What a node of a plan is in SQL, and the words that may have made it, for a message that points at one.
-fn in_sql(node: &LogicalPlan) -> (String, &'static [&'static str]) {
+pub(crate) fn in_sql(node: &LogicalPlan) -> (String, &'static [&'static str]) {
     let (name, words): (&str, &'static [&'static str]) = match node {
         LogicalPlan::Aggregate(_) => {
             ("GROUP BY or an aggregate", &["GROUP", "count", "sum", "min", "max", "avg"])
@@ -109,6 +114,8 @@ pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) ->
                 match expr {
                     Expr::Exists(_) if in_select => unsupported = Some("EXISTS"),
                     Expr::InSubquery(_) if in_select => unsupported = Some("IN"),
+                    Expr::SetComparison(_) if in_select => unsupported = Some("ANY or ALL"),
+                    Expr::SetComparison(compared) => refuse_stream(&compared.subquery.subquery, stream)?,
                     Expr::ScalarSubquery(subquery) => refuse_stream(&subquery.subquery, stream)?,
                     Expr::Exists(exists) => refuse_stream(&exists.subquery.subquery, stream)?,
                     Expr::InSubquery(within) => refuse_stream(&within.subquery.subquery, stream)?,
@@ -122,10 +129,50 @@ pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) ->
         sql_error(file, &error).advise("a subquery looks values up in reference tables, by the row at hand")
     })?;
     match unsupported {
-        Some(word) => Err(refuse_at(file, word, format!("{word} (SELECT …) is not supported here"))
-            .advise("count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0")),
+        Some(words) => {
+            Err(refuse_at(file, first_of(file, words), format!("{words} (SELECT …) is not supported here"))
+                .advise(match words {
+                    "ANY or ALL" => "compare with one value: (SELECT max(b.value) FROM b)",
+                    _ => "count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0",
+                }))
+        }
         None => Ok(()),
     }
+}
+
+/// The plan with its look-ups as joins where DataFusion needs help; see [`take_apart`].
+pub(crate) fn join_lookups(file: &SqlFile, plan: LogicalPlan) -> Result<LogicalPlan> {
+    take_apart(plan).map_err(|error| sql_error(file, &error).advise(LOOKUP_ADVICE))
+}
+
+/// What can't be planned: of a look-up in words of SQL, not of a planner's rules.
+pub(crate) fn planning_error(file: &SqlFile, plan: &LogicalPlan, error: &DataFusionError) -> Error {
+    // The names are resolved by now: what is missing was lost on the way.
+    let is_of_planner = match error.find_root() {
+        DataFusionError::Internal(_)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::SchemaError(_, _) => true,
+        other => ["subquery", " join "].iter().any(|word| other.strip_backtrace().contains(word)),
+    };
+    match is_of_planner && has_subquery(plan) {
+        true => refuse(file, "a subquery can't be joined with the row at hand").advise(LOOKUP_ADVICE),
+        false => sql_error(file, error),
+    }
+}
+
+fn has_subquery(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // Nothing here fails.
+    let _ = plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::Subquery(_));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
+}
+
+/// The first of the words that stands in the file.
+fn first_of<'w>(file: &SqlFile, words: &'w str) -> &'w str {
+    words.split(" or ").find(|word| find_word(&file.text, word).is_some()).unwrap_or(words)
 }
 
 fn refuse_stream(subquery: &LogicalPlan, stream: &str) -> datafusion::error::Result<()> {

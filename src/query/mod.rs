@@ -9,6 +9,7 @@
 //! reference tables ─ looked up by rules and outputs
 //! ```
 
+pub(crate) mod correlated;
 pub(crate) mod dialect;
 pub mod explain;
 pub(crate) mod field_type;
@@ -18,6 +19,7 @@ pub mod join_view;
 pub(crate) mod lookup;
 pub mod output;
 pub mod reference;
+pub(crate) mod reference_rows;
 pub mod rule;
 pub mod scalar;
 pub(crate) mod session;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::TableReference;
 use datafusion::datasource::ViewTable as DfViewTable;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, LogicalPlanBuilder, Volatility};
@@ -51,7 +54,7 @@ use session::{least_volatility, plan_statement};
 use source_table::SourceTable;
 use source_view::{SourceSubtree, SourceView};
 use sql_file::{SqlFile, refuse, refuse_at, sql_error};
-use statement::{Located, Statements, insert_targets, plain_name};
+use statement::{Located, Statements, insert_targets, plain_name, table_name};
 use view::{DEAD_LETTERS, ViewTable};
 
 /// A planned SQL folder.
@@ -153,7 +156,7 @@ impl<'a> Tables<'a> {
         let mut names: Vec<String> = Vec::new();
         for located in &statements.tables {
             let (file, table) = (located.file, &located.statement);
-            let name = plain_name(file, &table.name)?;
+            let name = table_name(file, &table.name)?;
             if names.contains(&name) {
                 return Err(
                     refuse_at(file, &name, format!("two tables are named \"{name}\"")).advise("rename one")
@@ -223,7 +226,7 @@ impl Stream {
         let mut source_views: Vec<SourceViewPlan<'_>> = Vec::new();
         let mut join: Option<(String, JoinView)> = None;
         for view in in_order_of_names(&statements.views)? {
-            let name = plain_name(view.file, &view.statement.name)?;
+            let name = table_name(view.file, &view.statement.name)?;
             if name == DEAD_LETTERS || tables.iter().any(|(other, _)| *other == name) {
                 return Err(refuse_at(view.file, &name, format!("two tables are named \"{name}\""))
                     .advise("rename one"));
@@ -316,7 +319,8 @@ impl Stream {
             (Some(view), None) => (view.name.clone(), view.plan.clone(), view.file),
             (None, _) => {
                 let table = provider_as_source(Arc::new(EmptyTable::new(source.sql_schema())));
-                let plan = LogicalPlanBuilder::scan(source.name.clone(), table, None)?.build()?;
+                let plan = LogicalPlanBuilder::scan(TableReference::bare(source.name.clone()), table, None)?
+                    .build()?;
                 (source.name.clone(), plan, &folder.files[0])
             }
         };

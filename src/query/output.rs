@@ -14,7 +14,9 @@ use datafusion::sql::sqlparser::ast::{Insert, Statement};
 
 use crate::error::Result;
 use crate::query::field_type;
-use crate::query::lookup::{self, Lookups, check_lookups, meets_once, num_scans, refuse_node};
+use crate::query::lookup::{
+    self, Lookups, check_lookups, join_lookups, meets_once, num_scans, planning_error, refuse_node,
+};
 use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::source_table::Options;
@@ -119,7 +121,8 @@ impl Output {
         let Shape { reads, may_repeat } = check_plan(file, &plan, view, lookups)?;
         let written = plan.clone();
         let Scalars { plan, now, notes } = compile(file, plan)?;
-        let schema = document_schema(file, &insert.statement, &plan)?;
+        // A look-up that finds nothing is NULL, whatever its column is declared.
+        let schema = document_schema(file, &insert.statement, &join_lookups(file, plan.clone())?)?;
         let id = id_names
             .iter()
             .map(|name| {
@@ -148,8 +151,10 @@ impl Output {
             Reads::DeadLetters => (dead_letters_schema(), DEAD_LETTERS),
         };
         let slot = Slot::new(with_row(&table_schema));
-        let plan = RowIdScan::new(&slot, table).rewrite(plan).map_err(|e| sql_error(file, &e))?;
-        let plan = Prepared::try_new(&state, &plan, now).map_err(|e| sql_error(file, &e))?;
+        let rewritten = RowIdScan::new(&slot, table).rewrite(plan).map_err(|e| sql_error(file, &e))?;
+        let joined = join_lookups(file, rewritten.clone())?;
+        let plan =
+            Prepared::try_new(&state, &joined, now).map_err(|e| planning_error(file, &rewritten, &e))?;
         Ok(Self { name, target, reads, schema, id, may_repeat, notes, plan, slot })
     }
 

@@ -1,8 +1,7 @@
 //! Reference tables: files of the program that rules and outputs look values up in.
 //!
 //! `CREATE EXTERNAL TABLE blocked (…) STORED AS CSV LOCATION 'blocked.csv'` is DataFusion's own
-//! statement, read by DataFusion's own formats. The files are part of the program: they are read when
-//! it is planned, hashed and copied into the checkpoint with the SQL, so that a replay looks up the
+//! statement. The files are part of the program: they are read when it is planned, hashed and copied into the checkpoint with the SQL, so that a replay looks up the
 //! same values, and an edited file counts as changed SQL.
 
 use std::collections::HashSet;
@@ -19,12 +18,16 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{CreateExternalTable, Statement};
-use datafusion::sql::sqlparser::ast::{ColumnOption, TableConstraint};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use object_store::memory::InMemory;
 use object_store::{ObjectStoreExt, path::Path as StorePath};
 
+use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::query::lookup::Lookup;
+use crate::query::reference_rows::{CsvFormat, Misfit, csv_rows, json_rows, parquet_rows};
+use crate::query::session::confined;
+use crate::query::source_table::{Options, declared_columns, refuse_constraints};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::statement::{Located, Statements, insert_targets, plain_name};
 
@@ -33,6 +36,9 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The formats of reference tables.
 const FORMATS: [&str; 4] = ["CSV", "JSON", "NDJSON", "PARQUET"];
+
+/// What DataFusion calls a table while it reads its files.
+const IN_MEMORY: &str = "reference";
 
 /// One file behind a reference table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +115,7 @@ fn read_location(file: &SqlFile, location: &str, path: &Path, total: u64) -> Res
     Ok(files)
 }
 
-/// The table's rows, in memory, as DataFusion reads them from the program's copy of its files.
+/// The table's rows, in memory, from the program's copy of its files.
 pub(crate) fn load(
     file: &SqlFile,
     name: &str,
@@ -134,39 +140,134 @@ pub(crate) fn load(
     if files.is_empty() {
         return Err(refuse(file, format!("the program has no copy of \"{location}\"")));
     }
-    let mut in_memory = statement.clone();
-    in_memory.locations = vec![format!("memory:///{name}/")];
-    // DataFusion's readers want a runtime of their own; planning runs inside of another.
-    let loaded = std::thread::scope(|scope| {
-        scope
-            .spawn(|| load_blocking(name, in_memory, &files))
-            .join()
-            .map_err(|_| Error::internal("reading panicked"))
-    })?;
-    let rows = loaded.map_err(|source| sql_error(file, &source).with("table", name))?;
-    let unique = primary_key(file, statement)?;
+    let (rows, unique) = if statement.columns.is_empty() {
+        (inferred(file, name, statement, &files)?, Vec::new())
+    } else {
+        declared(file, name, statement, &location, &files)?
+    };
     check_unique(file, name, &rows, &unique)?;
     let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
     Ok(Lookup { name: name.to_owned(), table: Arc::new(table), unique })
 }
 
-/// The columns of the declared PRIMARY KEY.
-fn primary_key(file: &SqlFile, statement: &CreateExternalTable) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for column in &statement.columns {
-        if column.options.iter().any(|option| matches!(option.option, ColumnOption::PrimaryKey(_))) {
-            names.push(column.name.value.to_lowercase());
+/// The rows as the table declares them, and the names of its PRIMARY KEY.
+fn declared(
+    file: &SqlFile,
+    name: &str,
+    statement: &CreateExternalTable,
+    location: &str,
+    files: &[ReferenceFile],
+) -> Result<(RecordBatch, Vec<String>)> {
+    refuse_constraints(file, statement)?;
+    if !statement.table_partition_cols.is_empty() || !statement.order_exprs.is_empty() {
+        return Err(refuse(file, "PARTITIONED BY and WITH ORDER mean nothing for a reference table")
+            .advise("leave them out"));
+    }
+    let (schema, key) = declared_columns(file, statement, &confined(Vec::new())?)?;
+    let format = read_format(file, name, statement)?;
+    if !matches!(format, Format::Parquet) {
+        Decoder::try_new(Arc::clone(&schema), None, usize::MAX).map_err(|error| refuse(file, error))?;
+    }
+    let misfit = |found: &ReferenceFile, problem| match problem {
+        Misfit::Of(place, problem) => {
+            let place = place.map(|place| format!(", {place}")).unwrap_or_default();
+            refuse_at(file, location, format!("the reference file \"{}\"{place}: {problem}", found.name))
+                .with("table", name)
+                .advise("mend the file, or declare the columns as they are in it")
         }
-    }
-    for constraint in &statement.constraints {
-        let TableConstraint::PrimaryKey(key) = constraint else {
-            return Err(
-                refuse(file, format!("\"{constraint}\" is not supported")).advise("only PRIMARY KEY is")
-            );
+        Misfit::Failed(error) => error,
+    };
+    let mut batches = Vec::new();
+    for found in files {
+        let rows = match &format {
+            Format::Csv(format) => csv_rows(&found.bytes, &schema, *format),
+            Format::Json => json_rows(&found.bytes, &schema),
+            Format::Parquet => parquet_rows(&found.bytes, &schema),
         };
-        names.extend(key.columns.iter().map(|column| column.column.expr.to_string().to_lowercase()));
+        batches.push(rows.map_err(|problem| misfit(found, problem))?);
     }
-    Ok(names)
+    let rows = arrow::compute::concat_batches(&schema, &batches)?;
+    Ok((rows, key.into_iter().map(|index| schema.field(index).name().clone()).collect()))
+}
+
+enum Format {
+    Csv(CsvFormat),
+    Json,
+    Parquet,
+}
+
+/// The format, by STORED AS and OPTIONS; each key as DataFusion knows it, with or without `format.`.
+fn read_format(file: &SqlFile, name: &str, statement: &CreateExternalTable) -> Result<Format> {
+    let options: Vec<_> = statement
+        .options
+        .iter()
+        .map(|(key, value)| {
+            let key = key.to_lowercase();
+            (key.strip_prefix("format.").map(str::to_owned).unwrap_or(key), value.clone())
+        })
+        .collect();
+    match (statement.file_type.as_str(), options.first()) {
+        ("CSV", _) => {}
+        (other, Some((key, _))) => {
+            return Err(refuse_at(
+                file,
+                key,
+                format!("the reference table \"{name}\" has the option '{key}'"),
+            )
+            .advise(format!("{other} takes none: leave it out")));
+        }
+        ("PARQUET", None) => return Ok(Format::Parquet),
+        _ => return Ok(Format::Json),
+    }
+    let known =
+        ["has_header", "delimiter", "quote", "escape", "double_quote", "comment", "newlines_in_values"];
+    let options = Options::read(file, name, &options, &known)?;
+    let flag = |key: &str, default: bool| match options.text(key).map(str::to_lowercase).as_deref() {
+        None => Ok(default),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => {
+            Err(refuse_at(file, other, format!("'{key}' '{other}' is neither 'true' nor 'false'")))
+        }
+    };
+    let byte = |key: &str| match options.text(key).map(str::as_bytes) {
+        None => Ok(None),
+        Some([byte]) => Ok(Some(*byte)),
+        Some([b'\\', b't']) => Ok(Some(b'\t')),
+        Some(_) => {
+            let text = options.text(key).unwrap_or_default();
+            Err(refuse_at(file, text, format!("'{key}' '{text}' is not one ASCII character")))
+        }
+    };
+    flag("newlines_in_values", true)?;
+    Ok(Format::Csv(CsvFormat {
+        has_header: flag("has_header", true)?,
+        delimiter: byte("delimiter")?.unwrap_or(b','),
+        quote: byte("quote")?.unwrap_or(b'"'),
+        escape: byte("escape")?,
+        double_quote: flag("double_quote", true)?,
+        comment: byte("comment")?,
+    }))
+}
+
+/// The rows of a table that declares no columns, as DataFusion finds them in the program's copy of its files.
+fn inferred(
+    file: &SqlFile,
+    name: &str,
+    statement: &CreateExternalTable,
+    files: &[ReferenceFile],
+) -> Result<RecordBatch> {
+    let mut in_memory = statement.clone();
+    in_memory.name = ObjectName::from(vec![Ident::new(IN_MEMORY)]);
+    in_memory.locations = vec![format!("memory:///{IN_MEMORY}/")];
+    // DataFusion's readers want a runtime of their own; planning runs inside of another.
+    let loaded = std::thread::scope(|scope| {
+        scope
+            .spawn(|| load_blocking(in_memory, files))
+            .join()
+            .map_err(|_| Error::internal("reading panicked"))
+    })?;
+    loaded.map_err(|source| sql_error(file, &source).with("table", name))
 }
 
 /// A PRIMARY KEY is believed when an output joins the table, so it has to hold.
@@ -196,7 +297,6 @@ fn check_unique(file: &SqlFile, name: &str, rows: &RecordBatch, unique: &[String
 }
 
 fn load_blocking(
-    name: &str,
     statement: CreateExternalTable,
     files: &[ReferenceFile],
 ) -> datafusion::error::Result<RecordBatch> {
@@ -204,7 +304,9 @@ fn load_blocking(
     runtime.block_on(async {
         let store = InMemory::new();
         for file in files {
-            store.put(&StorePath::from(name).join(file.name.as_str()), file.bytes.clone().into()).await?;
+            store
+                .put(&StorePath::from(IN_MEMORY).join(file.name.as_str()), file.bytes.clone().into())
+                .await?;
         }
         let mut config = SessionConfig::new().with_target_partitions(1);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
@@ -220,7 +322,7 @@ fn load_blocking(
         let context = SessionContext::new_with_state(state);
         let plan = context.state().statement_to_plan(Statement::CreateExternalTable(statement)).await?;
         context.execute_logical_plan(plan).await?;
-        let table = context.table(datafusion::common::TableReference::bare(name)).await?;
+        let table = context.table(datafusion::common::TableReference::bare(IN_MEMORY)).await?;
         let schema = Arc::clone(table.schema().inner());
         let batches = table.collect().await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)

@@ -9,7 +9,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 
 use crate::error::{Error, Result};
-use crate::query::lookup::{self, Lookups, check_lookups, refuse_node};
+use crate::query::lookup::{self, Lookups, check_lookups, join_lookups, planning_error, refuse_node};
 use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
@@ -80,7 +80,9 @@ impl Rule {
         let reads_prior_valid = reads_column(&plan, PRIOR_VALID)?;
         let slot = Slot::new(view.rule_schema_with_row());
         let rewritten = RowIdScan::new(&slot, &view.name).rewrite(plan).map_err(|e| sql_error(file, &e))?;
-        let plan = Prepared::try_new(&state, &rewritten, now).map_err(|error| sql_error(file, &error))?;
+        let joined = join_lookups(file, rewritten.clone())?;
+        let plan = Prepared::try_new(&state, &joined, now)
+            .map_err(|error| planning_error(file, &rewritten, &error))?;
         let RuleColumns { has_detail, has_severity } = columns;
         Ok(Self { name: stem.to_owned(), reads_prior_valid, notes, plan, slot, has_detail, has_severity })
     }

@@ -11,9 +11,11 @@ use datafusion::sql::parser::{CreateExternalTable, Statement};
 use datafusion::sql::sqlparser::ast::{ColumnOption, TableConstraint, Value};
 
 use crate::decode::Decoder;
+use crate::duration;
 use crate::error::{Error, Result};
 use crate::query::session::plan_statement;
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
+use crate::query::statement::plain_name;
 use crate::watermark::WatermarkPolicy;
 
 /// Columns that every source has beside the declared ones; a view may select them.
@@ -48,32 +50,9 @@ impl SourceTable {
         state: &SessionState,
     ) -> Result<Self> {
         refuse_unsupported(file, statement)?;
-        let name = statement.name.to_string();
-        let plan = plan_statement(state, Statement::CreateExternalTable(without_options(statement)))
-            .map_err(|source| sql_error(file, &source))?;
-        let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(table)) = plan else {
-            return Err(Error::internal("CREATE EXTERNAL TABLE was planned as something else"));
-        };
-        let name_of = |index: usize| table.schema.field(index).name().clone();
-        let primary_key: Vec<usize> = table
-            .constraints
-            .iter()
-            .find_map(|constraint| match constraint {
-                Constraint::PrimaryKey(indices) => Some(indices.clone()),
-                Constraint::Unique(_) => None,
-            })
-            .unwrap_or_default();
-        let fields: Vec<Field> = table
-            .schema
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(index, field)| {
-                // A key that is NULL identifies nothing.
-                let nullable = field.is_nullable() && !primary_key.contains(&index);
-                field.as_ref().clone().with_nullable(nullable)
-            })
-            .collect();
+        let name = plain_name(file, &statement.name)?;
+        let (columns, primary_key) = declared_columns(file, statement, state)?;
+        let fields = columns.fields();
         if let Some(field) = fields.iter().find(|field| field.name().starts_with('_')) {
             return Err(refuse(file, format!("column \"{}\" begins with an underscore", field.name()))
                 .advise("such names are the engine's; choose another and rename in the message"));
@@ -97,7 +76,7 @@ impl SourceTable {
                 ));
         };
         let event_time = fields.iter().position(|field| field.name() == column).ok_or_else(|| {
-            let names: Vec<String> = (0..fields.len()).map(name_of).collect();
+            let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             refuse_at(file, column, format!("the watermark column \"{column}\" is no column of \"{name}\""))
                 .advise(format!("its columns are {}", names.join(", ")))
         })?;
@@ -110,7 +89,6 @@ impl SourceTable {
                 format!("the watermark column \"{column}\" must be TIMESTAMP NOT NULL"),
             ));
         }
-        let columns: SchemaRef = Arc::new(Schema::new(fields));
         let max_record_bytes = options.number("max.record.bytes", 1024 * 1024)?;
         Decoder::try_new(Arc::clone(&columns), Some(event_time), max_record_bytes)
             .map_err(|error| refuse(file, error))?;
@@ -154,6 +132,30 @@ impl SourceTable {
         fields.extend(SOURCE_COLUMNS.map(|name| Arc::new(source_column(name))));
         Arc::new(Schema::new(fields))
     }
+}
+
+/// The columns that a table declares, and the indices of its PRIMARY KEY.
+pub(crate) fn declared_columns(
+    file: &SqlFile,
+    statement: &CreateExternalTable,
+    state: &SessionState,
+) -> Result<(SchemaRef, Vec<usize>)> {
+    let plan = plan_statement(state, Statement::CreateExternalTable(without_options(statement)))
+        .map_err(|source| sql_error(file, &source))?;
+    let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(table)) = plan else {
+        return Err(Error::internal("CREATE EXTERNAL TABLE was planned as something else"));
+    };
+    let key = table.constraints.iter().find_map(|constraint| match constraint {
+        Constraint::PrimaryKey(indices) => Some(indices.clone()),
+        Constraint::Unique(_) => None,
+    });
+    let key = key.unwrap_or_default();
+    let fields = table.schema.fields().iter().enumerate().map(|(index, field)| {
+        // A key that is NULL identifies nothing.
+        let nullable = field.is_nullable() && !key.contains(&index);
+        field.as_ref().clone().with_nullable(nullable)
+    });
+    Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), key))
 }
 
 /// The type of one of [`SOURCE_COLUMNS`].
@@ -200,6 +202,11 @@ fn refuse_unsupported(file: &SqlFile, statement: &CreateExternalTable) -> Result
             refuse(file, "PARTITIONED BY and WITH ORDER mean nothing for a topic").advise("leave them out")
         );
     }
+    refuse_constraints(file, statement)
+}
+
+/// What a declaration may say of its columns: NOT NULL and PRIMARY KEY.
+pub(crate) fn refuse_constraints(file: &SqlFile, statement: &CreateExternalTable) -> Result<()> {
     for column in &statement.columns {
         for option in &column.options {
             if !matches!(
@@ -274,9 +281,8 @@ impl<'a> Options<'a> {
 
     fn duration(&self, key: &str, default: Duration) -> Result<Duration> {
         self.text(key).map_or(Ok(default), |text| {
-            humantime::parse_duration(text).map_err(|error| {
+            duration::parse(text).map_err(|error| {
                 refuse_at(self.file, text, format!("'{key}' '{text}' is no duration: {error}"))
-                    .advise("write '10 minutes' or '30s'")
             })
         })
     }

@@ -80,7 +80,7 @@ fn unknown_statement(file: &SqlFile, text: &str) -> Error {
     .advise("use CREATE EXTERNAL TABLE, CREATE VIEW, INSERT INTO … SELECT, and SELECT for a rule")
 }
 
-/// The plain name of a table; qualified names are refused.
+/// The plain name of a table or field: as it stands in quotes, else in lower case; qualified names are refused.
 pub(crate) fn plain_name(file: &SqlFile, name: &ObjectName) -> Result<String> {
     match name.0.as_slice() {
         [ObjectNamePart::Identifier(ident)] => Ok(match ident.quote_style {
@@ -92,6 +92,16 @@ pub(crate) fn plain_name(file: &SqlFile, name: &ObjectName) -> Result<String> {
                 .advise("leave out catalog and schema"))
         }
     }
+}
+
+/// The plain name of a table or view, which is a folder's name too: of its outputs, or of the checkpoint.
+pub(crate) fn table_name(file: &SqlFile, name: &ObjectName) -> Result<String> {
+    let name = plain_name(file, name)?;
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        return Err(refuse_at(file, &name, format!("\"{name}\" can't be the name of a table"))
+            .advise("leave out '/', and '.' at its beginning"));
+    }
+    Ok(name)
 }
 
 /// The table that an INSERT writes to.

@@ -12,7 +12,7 @@ use arrow::datatypes::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::clock::rfc3339;
+use crate::clock::rfc3339_wide;
 use crate::error::{Error, Result};
 use crate::sink::{DocumentIds, OutputRows};
 
@@ -92,7 +92,7 @@ fn write_value(array: &dyn Array, row: usize, text: &mut String) -> Result<()> {
         DataType::Date32 => {
             put(&format!("\"{}\"", array.as_primitive::<Date32Type>().value_as_date(row).unwrap_or_default()))
         }
-        DataType::Timestamp(_, _) => put(&format!("\"{}\"", rfc3339(timestamp_nanos(array, row)))),
+        DataType::Timestamp(_, _) => put(&format!("\"{}\"", rfc3339_wide(timestamp_nanos(array, row)))),
         DataType::Utf8 => write_string(array.as_string::<i32>().value(row), text),
         DataType::LargeUtf8 => write_string(array.as_string::<i64>().value(row), text),
         DataType::Utf8View => write_string(array.as_string_view().value(row), text),
@@ -126,20 +126,23 @@ pub(super) fn unsupported(data_type: &DataType) -> Error {
         .advise("CAST it in the output's SELECT")
 }
 
-/// The time in nanoseconds, whatever its unit.
-pub(super) fn timestamp_nanos(array: &dyn Array, row: usize) -> i64 {
-    match array.data_type() {
+/// The time in nanoseconds, whatever its unit; units coarser than that reach beyond the 64 bits of [`Nanos`].
+///
+/// [`Nanos`]: crate::clock::Nanos
+pub(super) fn timestamp_nanos(array: &dyn Array, row: usize) -> i128 {
+    let (value, nanos_per_unit) = match array.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => {
-            array.as_primitive::<TimestampSecondType>().value(row).saturating_mul(1_000_000_000)
+            (array.as_primitive::<TimestampSecondType>().value(row), 1_000_000_000)
         }
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            array.as_primitive::<TimestampMillisecondType>().value(row).saturating_mul(1_000_000)
+            (array.as_primitive::<TimestampMillisecondType>().value(row), 1_000_000)
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            array.as_primitive::<TimestampMicrosecondType>().value(row).saturating_mul(1_000)
+            (array.as_primitive::<TimestampMicrosecondType>().value(row), 1_000)
         }
-        _ => array.as_primitive::<TimestampNanosecondType>().value(row),
-    }
+        _ => (array.as_primitive::<TimestampNanosecondType>().value(row), 1),
+    };
+    i128::from(value) * nanos_per_unit
 }
 
 fn write_bytes(bytes: &[u8], text: &mut String) {

@@ -14,11 +14,13 @@ use async_trait::async_trait;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::offset::{OffsetRange, PerPartition, TopicPartition};
+use crate::source::header::each_header;
 use crate::source::{Extent, Records, Source};
 
 /// How long the broker may take to answer.
@@ -110,6 +112,8 @@ struct TopicReader {
     topic: Arc<str>,
     brokers: String,
     consumer: Mutex<BaseConsumer<QuietContext>>,
+    /// To see the ends of partitions behind open transactions.
+    uncommitted: ClientConfig,
     refused: Arc<AtomicBool>,
 }
 
@@ -175,6 +179,20 @@ impl Source for KafkaSource {
         Ok(self.on_each(move |reader| reader.fetch(&ranges)).await?.into_iter().flatten().collect())
     }
 
+    async fn offsets_for_times(&self, times: &PerPartition<i64>) -> Result<PerPartition<Option<i64>>> {
+        let times = times.clone();
+        Ok(self
+            .on_each(move |reader| reader.offsets_for_times(&times))
+            .await?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    async fn held_back(&self) -> Result<PerPartition<i64>> {
+        Ok(self.on_each(TopicReader::held_back).await?.into_iter().flatten().collect())
+    }
+
     fn report_position(&self, position: &PerPartition<i64>) {
         for (topic, reader) in &self.topics {
             let mut list = TopicPartitionList::new();
@@ -214,7 +232,10 @@ impl TopicReader {
             .client(&settings, &fixed)
             .create_with_context(context)
             .map_err(|source| bad_property(&source))?;
-        Ok(Self { topic, brokers: config.brokers.clone(), consumer: Mutex::new(consumer), refused })
+        let mut uncommitted = config.client(&settings, &fixed);
+        uncommitted.set("isolation.level", "read_uncommitted");
+        let brokers = config.brokers.clone();
+        Ok(Self { topic, brokers, consumer: Mutex::new(consumer), uncommitted, refused })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BaseConsumer<QuietContext>> {
@@ -245,6 +266,49 @@ impl TopicReader {
             }
         }
         Ok(extents)
+    }
+
+    /// The difference between the high watermark and the last stable offset.
+    fn held_back(&self) -> Result<Vec<(TopicPartition, i64)>> {
+        let uncommitted: BaseConsumer<QuietContext> = self
+            .uncommitted
+            .create_with_context(QuietContext::default())
+            .map_err(|source| bad_property(&source))?;
+        // The high watermarks first: what is committed meanwhile is not held back.
+        let mut ends = Vec::new();
+        for (tp, _) in self.extents()? {
+            let (_, high) = uncommitted
+                .fetch_watermarks(&self.topic, tp.partition, ANSWER_TIMEOUT)
+                .map_err(|source| self.failed(&source))?;
+            ends.push((tp, high));
+        }
+        let stable: PerPartition<Extent> = self.extents()?.into_iter().collect();
+        let held = |(tp, high): (TopicPartition, i64)| {
+            let num_offsets = high - stable.get(&tp)?.latest;
+            (num_offsets > 0).then_some((tp, num_offsets))
+        };
+        Ok(ends.into_iter().filter_map(held).collect())
+    }
+
+    fn offsets_for_times(&self, times: &PerPartition<i64>) -> Result<Vec<(TopicPartition, Option<i64>)>> {
+        let mut list = TopicPartitionList::new();
+        for (tp, &time) in times.iter().filter(|(tp, _)| tp.topic == self.topic) {
+            list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(time))
+                .map_err(|source| self.failed(&source))?;
+        }
+        if list.count() == 0 {
+            return Ok(Vec::new());
+        }
+        let found = self.lock().offsets_for_times(list, ANSWER_TIMEOUT).map_err(|e| self.failed(&e))?;
+        let offset = |element: &TopicPartitionListElem<'_>| {
+            element.error().map_err(|source| self.failed(&source))?;
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            Ok((TopicPartition::new(Arc::clone(&self.topic), element.partition()), offset))
+        };
+        found.elements().iter().map(offset).collect()
     }
 
     fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>> {
@@ -411,7 +475,5 @@ pub fn bad_property(error: &KafkaError) -> Error {
 fn push(records: &mut Records, message: &BorrowedMessage<'_>) {
     let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
     records.push(message.offset(), timestamp_ms, message.key(), message.payload());
-    for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
-        records.push_header(header.key, header.value);
-    }
+    each_header(message, |name, value| records.push_header(name, value));
 }

@@ -70,5 +70,19 @@ impl Source for MemorySource {
         ranges.iter().map(read).collect()
     }
 
+    async fn offsets_for_times(&self, times: &PerPartition<i64>) -> Result<PerPartition<Option<i64>>> {
+        let logs = self.lock();
+        let first = |(tp, &time): (&TopicPartition, &i64)| {
+            let log = logs.get(tp).map(Vec::as_slice).unwrap_or_default();
+            let at = log.iter().position(|stored| stored.timestamp_ms >= time);
+            (tp.clone(), at.map(|offset| offset as i64))
+        };
+        Ok(times.iter().map(first).collect())
+    }
+
+    async fn held_back(&self) -> Result<PerPartition<i64>> {
+        Ok(PerPartition::new())
+    }
+
     fn report_position(&self, _position: &PerPartition<i64>) {}
 }

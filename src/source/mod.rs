@@ -3,6 +3,7 @@
 //! A source knows topics, partitions and offsets; it never sees SQL. [`kafka`] is the real one,
 //! [`memory`] keeps its records in the process, for case files and fault injection.
 
+mod header;
 pub mod kafka;
 pub mod memory;
 
@@ -41,6 +42,20 @@ pub trait Source: Send + Sync {
     /// * [`Unavailable`](crate::error::ErrorKind::Unavailable): ask again.
     /// * [`DataLoss`](crate::error::ErrorKind::DataLoss): the broker no longer has the range.
     async fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>>;
+
+    /// The offset of the first record of each partition whose timestamp is at or after the given one, in
+    /// milliseconds; `None` where no record is that new.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::error::ErrorKind::Unavailable): ask again.
+    async fn offsets_for_times(&self, times: &PerPartition<i64>) -> Result<PerPartition<Option<i64>>>;
+
+    /// How many offsets at the end of each partition belong to, or follow, a transaction that is still open:
+    /// they can't be read yet. Partitions without any are left out.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::error::ErrorKind::Unavailable): no broker answers.
+    async fn held_back(&self) -> Result<PerPartition<i64>>;
 
     /// Tells lag tools how far the query has come; never read back. Failures are only logged.
     fn report_position(&self, position: &PerPartition<i64>);
@@ -93,6 +108,11 @@ impl Records {
         if let Some(entry) = self.entries.last_mut() {
             entry.headers.end = self.headers.len();
         }
+    }
+
+    /// Leaves the first record out; there must be one.
+    pub fn remove_first(&mut self) {
+        self.entries.remove(0);
     }
 
     fn store(&mut self, bytes: &[u8]) -> Range<usize> {

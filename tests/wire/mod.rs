@@ -27,3 +27,9 @@ mod refused;
 
 /// Users, rights and passwords.
 mod rights;
+
+/// Headers, times, transactions, topics that are made again.
+mod sources;
+
+/// Collections that are no plain ones, secondaries.
+mod targets;

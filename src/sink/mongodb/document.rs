@@ -144,7 +144,9 @@ fn value(array: &dyn Array, row: usize) -> Result<RawBson> {
             RawBson::DateTime(DateTime::from_millis(days * 86_400_000))
         }
         DataType::Timestamp(_, _) => {
-            RawBson::DateTime(DateTime::from_millis(timestamp_nanos(array, row).div_euclid(NANOS_PER_MS)))
+            let millis = timestamp_nanos(array, row).div_euclid(i128::from(NANOS_PER_MS));
+            let millis = millis.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+            RawBson::DateTime(DateTime::from_millis(millis as i64))
         }
         DataType::Utf8 => RawBson::String(array.as_string::<i32>().value(row).to_owned()),
         DataType::LargeUtf8 => RawBson::String(array.as_string::<i64>().value(row).to_owned()),

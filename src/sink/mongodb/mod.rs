@@ -20,7 +20,10 @@ use mongodb::error::{
     Error as MongoError, ErrorKind as MongoErrorKind, TRANSIENT_TRANSACTION_ERROR,
     UNKNOWN_TRANSACTION_COMMIT_RESULT,
 };
-use mongodb::options::{ClientOptions, CollectionOptions, ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::options::{
+    ClientOptions, CollectionOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
+    WriteConcern,
+};
 use mongodb::{Client, ClientSession, Collection};
 
 use crate::batch::BatchId;
@@ -99,17 +102,7 @@ impl MongoDbSink {
     /// # Errors
     /// [`Config`](ErrorKind::Config): not a MongoDB URI. The URI itself is never repeated.
     pub async fn connect(uri: &str, own: MongoDbOptions) -> Result<Self> {
-        // The driver's message may hold the URI, and the URI a password.
-        let bad = || {
-            Error::config("the MongoDB URI can't be used")
-                .advise("write mongodb://user:password@host:27017/?authSource=admin, with special characters percent-encoded")
-        };
-        let mut options = ClientOptions::parse(uri).await.map_err(|_| bad())?;
-        let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        options.app_name = Some("ecomm-batch".to_owned());
-        options.server_selection_timeout.get_or_insert(Duration::from_secs(5));
-        options.write_concern = Some(WriteConcern::majority());
-        let client = Client::with_options(options).map_err(|_| bad())?;
+        let (client, hosts) = client_of_primary(uri).await?;
         Ok(Self { client, hosts, options: own, claim: Mutex::new(None) })
     }
 
@@ -118,7 +111,7 @@ impl MongoDbSink {
     /// # Errors
     /// [`Sink`](ErrorKind::Sink) names the right that is missing.
     pub async fn check(&self, databases: &[&str]) -> Result<String> {
-        const ACTIONS: [&str; 4] = ["find", "insert", "update", "createCollection"];
+        const ACTIONS: [&str; 5] = ["find", "insert", "update", "createCollection", "listCollections"];
         let admin = self.client.database("admin");
         let fail = |error: MongoError| self.failed("ask about", "admin", &error);
         let kind = match self.topology().await? {
@@ -200,7 +193,15 @@ impl MongoDbSink {
         self.claim.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// Makes the collection if it is not there; what can't hold each document once, for good, is refused.
     async fn create(&self, database: &str, collection: &str) -> Result<()> {
+        let list = doc! { "listCollections": 1, "filter": { "name": collection } };
+        let listed = self.command(self.client.database(database).run_command(list)).await?;
+        let listed = listed.map_err(|error| self.failed("ask about the collection", collection, &error))?;
+        let found = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch")).ok();
+        if let Some(found) = found.and_then(|found| found.first()?.as_document()) {
+            return refuse_kind(database, collection, found);
+        }
         match self.command(self.client.database(database).create_collection(collection)).await? {
             // 48: it is there already.
             Err(error) if !matches!(error.kind.as_ref(), MongoErrorKind::Command(command) if command.code == 48) => {
@@ -514,6 +515,41 @@ enum InTransaction {
     Duplicate(usize, usize),
     /// It has to be given up.
     End(Atomic),
+}
+
+/// A client of `uri`, and its hosts; connects in the background.
+///
+/// # Errors
+/// [`Config`](ErrorKind::Config): not a MongoDB URI. The URI itself is never repeated.
+pub async fn client_of_primary(uri: &str) -> Result<(Client, String)> {
+    // The driver's message may hold the URI, and the URI a password.
+    let bad = || {
+        Error::config("the MongoDB URI can't be used")
+            .advise("write mongodb://user:password@host:27017/?authSource=admin, with special characters percent-encoded")
+    };
+    let mut options = ClientOptions::parse(uri).await.map_err(|_| bad())?;
+    let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    options.app_name = Some("ecomm-batch".to_owned());
+    options.server_selection_timeout.get_or_insert(Duration::from_secs(5));
+    options.write_concern = Some(WriteConcern::majority());
+    // A secondary may lag: claims, stored documents and results are read where they are written.
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    Ok((Client::with_options(options).map_err(|_| bad())?, hosts))
+}
+
+/// Refuses what listCollections describes, unless it is a plain collection.
+fn refuse_kind(database: &str, collection: &str, found: &Document) -> Result<()> {
+    let is_capped = found.get_document("options").is_ok_and(|o| o.get_bool("capped").unwrap_or(false));
+    let (kind, why) = match found.get_str("type").unwrap_or_default() {
+        "timeseries" => {
+            ("a time series collection", "has no unique _id: a replay would double its documents")
+        }
+        "view" => ("a view", "can't be written to"),
+        _ if is_capped => ("a capped collection", "removes its oldest documents by itself"),
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Sink, format!("\"{database}.{collection}\" is {kind}, which {why}"))
+        .advise("choose another LOCATION, or drop it: a plain collection is made by itself"))
 }
 
 fn taken_over(database: &str, collection: &str) -> Error {

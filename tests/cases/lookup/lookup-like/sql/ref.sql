@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE patterns (pattern VARCHAR) STORED AS CSV LOCATION 'patterns.csv';

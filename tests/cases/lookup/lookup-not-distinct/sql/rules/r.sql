@@ -1,0 +1,1 @@
+SELECT (SELECT count(*) FROM blocked AS b WHERE (b.customer_id IS NOT DISTINCT FROM v.customer_id)) = 1 AS holds FROM t AS v;

@@ -1,0 +1,1 @@
+SELECT total > 1 AS holds FROM "order's ""view""";

@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE limits (code VARCHAR, least DECIMAL(20, 2)) STORED AS NDJSON LOCATION 'limits.json';

@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE blocked (customer_id VARCHAR, reason VARCHAR) STORED AS JSON LOCATION 'blocked.jsonl';

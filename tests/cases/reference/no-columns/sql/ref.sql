@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE blocked STORED AS CSV LOCATION 'blocked.csv' OPTIONS ('format.has_header' 'true');

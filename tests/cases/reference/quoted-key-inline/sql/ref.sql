@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE blocked ("customerId" VARCHAR PRIMARY KEY, "Reason" VARCHAR) STORED AS CSV LOCATION 'blocked.csv';

@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE blocked ("customerId" VARCHAR, "Since" DATE, reason VARCHAR, PRIMARY KEY ("customerId", "Since")) STORED AS CSV LOCATION 'blocked.csv';

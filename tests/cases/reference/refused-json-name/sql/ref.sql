@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE blocked (customerId VARCHAR) STORED AS JSON LOCATION 'blocked.jsonl';

@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE limits (code VARCHAR, least DECIMAL(10, 2)) STORED AS JSON LOCATION 'limits.jsonl';

@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE blocked (customer_id VARCHAR PRIMARY KEY, reason VARCHAR) STORED AS CSV LOCATION 'blocked.csv';

@@ -1,0 +1,1 @@
+CREATE EXTERNAL TABLE limits (code VARCHAR, least DECIMAL(38, 10)) STORED AS CSV LOCATION 'limits.csv';

@@ -1,0 +1,3 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL, at TIMESTAMP NOT NULL, sec TIMESTAMP(0), ms TIMESTAMP(3), us TIMESTAMP(6), ns TIMESTAMP(9), day DATE
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');
