@@ -84,7 +84,7 @@ pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
         let notes = diagnostic.notes.iter().map(|note| note.message.clone());
         helps.extend(notes.chain(diagnostic.helps.iter().map(|help| help.message.clone())));
         if is_function {
-            helps = vec!["the functions are DataFusion's, as its user guide lists them".to_owned()];
+            helps = vec!["sql/README.md lists the functions, which are PostgreSQL's".to_owned()];
         }
     }
     if let Some((_, name)) =

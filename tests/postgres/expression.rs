@@ -326,7 +326,7 @@ impl Generator {
         let kinds = [Bool, Bool, Bool, Bool, Int, Decimal, Decimal, Double, Text, Date, Timestamp, List];
         let kind = kinds[self.random.random_range(0..kinds.len())];
         let depth = self.random.random_range(1..4);
-        let (ours, theirs) = self.of(kind, depth);
+        let (ours, theirs) = self.call(kind, depth);
         Expression { kind, ours, theirs }
     }
 
@@ -336,6 +336,11 @@ impl Generator {
             let leaf = self.leaf(kind);
             return (leaf.clone(), leaf);
         }
+        self.call(kind, depth)
+    }
+
+    /// A call or an operator, in parentheses.
+    fn call(&mut self, kind: Kind, depth: u32) -> (String, String) {
         let translated: Vec<usize> = (0..TRANSLATED.len()).filter(|&at| TRANSLATED[at].3 == kind).collect();
         let templates = match kind {
             Bool => BOOLS,

@@ -6,7 +6,7 @@ use datafusion::logical_expr::Operator;
 use super::bind::{Refusal, refuse};
 use super::cast::{fits, out_of_range};
 use super::node::Node;
-use super::numeric::Numeric;
+use super::numeric::{MAX_QUOTIENT_SCALE, Numeric};
 use super::time::{self, Interval};
 use super::types::{Digits, SqlType};
 use super::value::{Fault, Outcome, Value};
@@ -21,11 +21,11 @@ pub(crate) fn binary(left: Node, op: Operator, right: Node) -> Result<Node, Refu
     let of_time = |unit: TimeUnit| T::Timestamp(unit.max(TimeUnit::Microsecond));
     let both = vec![left, right];
     Ok(match (&left_type, op, &right_type) {
-        (T::Date, Operator::Plus | Operator::Minus, T::Int(_)) => {
+        (T::Date, Operator::Plus | Operator::Minus, T::Int(2 | 4)) => {
             let sign = if op == Operator::Plus { 1 } else { -1 };
             Node::strict(T::Date, both, move |values| shift(&values[0], sign * i128::from(int(&values[1]))))
         }
-        (T::Int(_), Operator::Plus, T::Date) => {
+        (T::Int(2 | 4), Operator::Plus, T::Date) => {
             Node::strict(T::Date, both, |values| shift(&values[1], i128::from(int(&values[0]))))
         }
         (T::Date, Operator::Minus, T::Date) => Node::strict(T::Int(4), both, |values| match values {
@@ -83,7 +83,7 @@ pub(crate) fn binary(left: Node, op: Operator, right: Node) -> Result<Node, Refu
 fn numbers(left: Node, op: Operator, right: Node) -> Result<Node, Refusal> {
     use SqlType as T;
     let common = left.sql_type.common(&right.sql_type).unwrap_or(T::Double);
-    let digits = quotient_free_digits(&left, op, &right);
+    let digits = result_digits(&left, op, &right);
     let (left_type, right_type) = (left.sql_type.clone(), right.sql_type.clone());
     if op == Operator::Modulo && !common.is_exact() {
         return Err(
@@ -129,8 +129,8 @@ fn numbers(left: Node, op: Operator, right: Node) -> Result<Node, Refusal> {
     })
 }
 
-/// How many digits a result has at most; `None` for a quotient, whose digits follow from the values.
-fn quotient_free_digits(left: &Node, op: Operator, right: &Node) -> Option<Digits> {
+/// How many digits a result has at most; a quotient has as many behind the point as its values need.
+fn result_digits(left: &Node, op: Operator, right: &Node) -> Option<Digits> {
     let (l, r) = (digits_of(left)?, digits_of(right)?);
     match op {
         Operator::Plus | Operator::Minus => {
@@ -139,7 +139,7 @@ fn quotient_free_digits(left: &Node, op: Operator, right: &Node) -> Option<Digit
         }
         Operator::Multiply => Some(Digits { whole: l.whole + r.whole, scale: l.scale + r.scale }),
         Operator::Modulo => Some(Digits { whole: l.whole.min(r.whole), scale: l.scale.max(r.scale) }),
-        _ => None,
+        _ => Some(Digits { whole: l.whole + r.scale + 1, scale: MAX_QUOTIENT_SCALE }),
     }
 }
 

@@ -25,7 +25,7 @@ use super::value::Value;
 const VOLATILE: &[&str] = &["random", "uuid", "gen_random_uuid"];
 
 /// The aggregates of subqueries over reference tables whose results are PostgreSQL's.
-const AGGREGATES: &[&str] = &["count", "sum", "min", "max", "bool_and", "bool_or"];
+const AGGREGATES: &[&str] = &["count", "sum", "min", "max", "bool_and", "bool_or", "string_agg"];
 
 /// Replaces the functions that a session knows.
 pub(crate) fn register(state: &mut SessionState) -> DataFusionResult<()> {

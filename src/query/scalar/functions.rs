@@ -389,11 +389,6 @@ fn to_places(name: &str, node: Node, places: Node, rounding: Rounding) -> Result
             let scale = (*places).clamp(0, 1000) as u32;
             Some(Digits { whole: digits.whole.max((-places).clamp(0, 1000) as u32) + longer, scale })
         }
-        (None, Some(Value::Int(places))) => {
-            // A quotient of amounts: whatever its size, its digits behind the point are known now.
-            let scale = (*places).clamp(0, 1000) as u32;
-            Some(Digits { whole: super::types::MAX_DIGITS.saturating_sub(scale), scale })
-        }
         _ => None,
     };
     Ok(Node::strict(SqlType::Numeric(digits), vec![node, places], move |values| {

@@ -18,7 +18,7 @@ const MIN_SIGNIFICANT_DIGITS: i64 = 16;
 /// Digits of one of PostgreSQL's: it computes in base 10,000.
 const BASE_DIGITS: i64 = 4;
 /// The most fraction digits of a quotient.
-const MAX_QUOTIENT_SCALE: i64 = 1000;
+pub(crate) const MAX_QUOTIENT_SCALE: u32 = 1000;
 
 /// An exact number.
 #[derive(Clone, Debug)]
@@ -338,7 +338,7 @@ impl Numeric {
         }
         let scale = MIN_SIGNIFICANT_DIGITS - quotient_weight * BASE_DIGITS;
         let scale = scale.max(i64::from(self.scale)).max(i64::from(other.scale)).max(0);
-        scale.min(MAX_QUOTIENT_SCALE) as u32
+        scale.min(i64::from(MAX_QUOTIENT_SCALE)) as u32
     }
 
     /// In base 10,000: the exponent of the first digit that is not zero, and that digit.

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 use super::bind::{Binder, Note, Refusal, coerce, refuse};
 use super::compiled::Compiled;
 use super::node::{Kind, Node, Now};
+use super::numeric::MAX_QUOTIENT_SCALE;
 use super::types::{Digits, MAX_DIGITS, SqlType};
 use super::value::Value;
 use crate::error::{Error, Result};
@@ -334,10 +335,10 @@ fn too_long(expr: &Expr, sql_type: &SqlType) -> Refusal {
     let text = expr.human_display().to_string();
     let word = expr.column_refs().iter().map(|column| column.name.clone()).next().unwrap_or_default();
     let refusal = match sql_type {
-        SqlType::Numeric(Some(Digits { whole, scale })) => {
+        SqlType::Numeric(Some(Digits { whole, scale })) if *scale < MAX_QUOTIENT_SCALE => {
             refuse(format!("\"{text}\" can have {} digits, a DECIMAL has {MAX_DIGITS}", whole + scale))
         }
-        SqlType::Numeric(None) => refuse(format!(
+        SqlType::Numeric(_) => refuse(format!(
             "\"{text}\" has as many digits as its values need, and a field needs a fixed number"
         )),
         other => refuse(format!("\"{text}\" is {other}, which no field can hold")),
