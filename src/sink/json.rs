@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::clock::rfc3339_wide;
 use crate::error::{Error, Result};
+use crate::query::scalar::time::iso_date;
 use crate::sink::{DocumentIds, OutputRows};
 
 /// The documents as JSON objects, one a row, `_id` first.
@@ -90,7 +91,7 @@ fn write_value(array: &dyn Array, row: usize, text: &mut String) -> Result<()> {
         DataType::Float64 => put(&serde_json::Value::from(array.as_primitive::<Float64Type>().value(row))),
         DataType::Decimal128(_, _) => put(&array.as_primitive::<Decimal128Type>().value_as_string(row)),
         DataType::Date32 => {
-            put(&format!("\"{}\"", array.as_primitive::<Date32Type>().value_as_date(row).unwrap_or_default()))
+            put(&format!("\"{}\"", iso_date(array.as_primitive::<Date32Type>().value(row).into())))
         }
         DataType::Timestamp(_, _) => put(&format!("\"{}\"", rfc3339_wide(timestamp_nanos(array, row)))),
         DataType::Utf8 => write_string(array.as_string::<i32>().value(row), text),

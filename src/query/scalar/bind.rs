@@ -85,8 +85,12 @@ impl<'s> Binder<'s> {
         Self { schema, now, arguments: Vec::new(), notes: Vec::new() }
     }
 
-    /// The expression with its types.
+    /// The expression with its types; what is constant is computed.
     pub(crate) fn bind(&mut self, expr: &Expr) -> Result<Node, Refusal> {
+        fold(self.resolve(expr)?)
+    }
+
+    fn resolve(&mut self, expr: &Expr) -> Result<Node, Refusal> {
         match expr {
             Expr::Alias(alias) => self.bind(&alias.expr),
             Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_) => self.argument(expr),
@@ -129,7 +133,7 @@ impl<'s> Binder<'s> {
 
     /// A chain of AND or OR, flat, so that a long one is not deep.
     fn chain(&mut self, expr: &Expr) -> Result<Node, Refusal> {
-        let Expr::BinaryExpr(BinaryExpr { op, .. }) = expr else { return self.bind(expr) };
+        let Expr::BinaryExpr(BinaryExpr { op, .. }) = expr else { return self.resolve(expr) };
         let mut terms = Vec::new();
         let mut rest = expr;
         while let Expr::BinaryExpr(BinaryExpr { left, op: other, right }) = rest
@@ -235,7 +239,7 @@ impl<'s> Binder<'s> {
             self.compare(value.clone(), Comparison::GreaterOrEqual, low).map_err(place)?,
             self.compare(value, Comparison::LessOrEqual, high).map_err(place)?,
         ];
-        let node = connected(Operator::And, terms);
+        let node = fold(connected(Operator::And, terms))?;
         Ok(if between.negated { not(node) } else { node })
     }
 
@@ -293,6 +297,8 @@ impl<'s> Binder<'s> {
             return Err(refuse(format!("the time zone {zone}: times are in UTC here")).at(zone));
         }
         let to = match SqlType::of(to) {
+            // PostgreSQL's TIMESTAMP has microseconds, and reaches further than nanoseconds do.
+            SqlType::Timestamp(TimeUnit::Nanosecond) => SqlType::Timestamp(TimeUnit::Microsecond),
             SqlType::Other(other) => {
                 return Err(refuse(format!("CAST to {other} is not supported")).at("CAST"));
             }
@@ -311,20 +317,34 @@ impl<'s> Binder<'s> {
         }
         let node = Node { sql_type: from, ..node };
         let nullable = node.nullable || on_fault == OnFault::Null;
-        Ok(Node { kind: Kind::Cast(Box::new(node), on_fault), sql_type: to, nullable })
+        Ok(Node { kind: Kind::Cast(Box::new(node), to.clone(), on_fault), sql_type: to, nullable })
     }
 
+    /// As PostgreSQL does: constants are converted to one type with the left side and all computed, then
+    /// the others are compared one by one.
     fn in_list(&mut self, list: &InList) -> Result<Node, Refusal> {
-        let mut terms = vec![self.bind(&list.expr)?];
-        for item in &list.list {
-            terms.push(self.bind(item)?);
+        let place = |refusal: Refusal| refusal.at(&last_name(&list.expr));
+        let needle = self.bind(&list.expr)?;
+        let items = list.list.iter().map(|item| self.bind(item)).collect::<Result<Vec<_>, _>>()?;
+        let (constants, others): (Vec<Node>, Vec<Node>) =
+            items.into_iter().partition(|item| item.as_literal().is_some());
+        let mut terms = Vec::new();
+        if !constants.is_empty() {
+            let all = std::iter::once(needle.clone()).chain(constants).collect();
+            let (mut all, sql_type) = common_of(all, "IN").map_err(place)?;
+            comparable(&sql_type)?;
+            let needle = all.remove(0);
+            let nullable = needle.nullable || all.iter().any(|item| item.nullable);
+            let kind = Kind::InList(Box::new(needle), all);
+            terms.push(fold(Node { kind, sql_type: SqlType::Bool, nullable })?);
         }
-        let (mut terms, sql_type) =
-            common_of(terms, "IN").map_err(|refusal| refusal.at(&last_name(&list.expr)))?;
-        comparable(&sql_type)?;
-        let needle = terms.remove(0);
-        let nullable = needle.nullable || terms.iter().any(|term| term.nullable);
-        let node = Node { kind: Kind::InList(Box::new(needle), terms), sql_type: SqlType::Bool, nullable };
+        for item in others {
+            terms.push(compare(needle.clone(), Comparison::Equal, item).map_err(place)?);
+        }
+        let node = match <[Node; 1]>::try_from(terms) {
+            Ok([only]) => only,
+            Err(terms) => fold(connected(Operator::Or, terms))?,
+        };
         Ok(if list.negated { not(node) } else { node })
     }
 
@@ -362,7 +382,7 @@ pub(crate) fn arithmetic(left: Node, op: Operator, right: Node) -> Result<Node, 
     };
     // DOUBLE meets an exact number as DOUBLE; REAL meets REAL.
     let common = match left.sql_type.is_number() && right.sql_type.is_number() {
-        true => left.sql_type.common(&right.sql_type),
+        true => left.sql_type.compared(&right.sql_type),
         false => None,
     };
     match common {
@@ -375,7 +395,7 @@ pub(crate) fn arithmetic(left: Node, op: Operator, right: Node) -> Result<Node, 
 
 /// `left comparison right` in their common type.
 pub(crate) fn compare(left: Node, comparison: Comparison, right: Node) -> Result<Node, Refusal> {
-    let Some(common) = left.sql_type.common(&right.sql_type) else {
+    let Some(common) = left.sql_type.compared(&right.sql_type) else {
         let (left, right) = (left.sql_type, right.sql_type);
         return Err(refuse(format!("{left} can't be compared with {right}")).advise(format!(
             "write CAST(… AS {right}) or CAST(… AS {left}), TRY_CAST where a value may not fit"
@@ -385,7 +405,7 @@ pub(crate) fn compare(left: Node, comparison: Comparison, right: Node) -> Result
     let (left, right) = (coerce(left, &common)?, coerce(right, &common)?);
     let nullable = !matches!(comparison, Comparison::Distinct | Comparison::NotDistinct)
         && (left.nullable || right.nullable);
-    Ok(Node {
+    fold(Node {
         kind: Kind::Compare(Box::new(left), comparison, Box::new(right)),
         sql_type: SqlType::Bool,
         nullable,
@@ -429,14 +449,15 @@ pub(crate) fn coerce(node: Node, to: &SqlType) -> Result<Node, Refusal> {
     let same_values = match (&node.sql_type, to) {
         // Exact numbers compute and compare by value, whatever their type.
         (from, SqlType::Numeric(_)) => from.is_exact(),
-        (SqlType::Int(_), SqlType::Int(_)) | (SqlType::Timestamp(_), SqlType::Timestamp(_)) => true,
+        (SqlType::Int(from), SqlType::Int(to)) => from <= to,
+        (SqlType::Timestamp(_), SqlType::Timestamp(_)) => true,
         _ => false,
     };
     if same_values {
         return Ok(Node { sql_type: to.clone(), ..node });
     }
     let nullable = node.nullable;
-    Ok(Node { kind: Kind::Cast(Box::new(node), OnFault::Fail), sql_type: to.clone(), nullable })
+    Ok(Node { kind: Kind::Cast(Box::new(node), to.clone(), OnFault::Fail), sql_type: to.clone(), nullable })
 }
 
 /// A quoted literal, read as what it stands beside.
@@ -462,6 +483,11 @@ fn is(term: Node, test: Test) -> Node {
 
 fn not(node: Node) -> Node {
     Node { nullable: node.nullable, kind: Kind::Not(Box::new(node)), sql_type: SqlType::Bool }
+}
+
+/// What is constant as a literal.
+fn fold(node: Node) -> Result<Node, Refusal> {
+    node.folded().map_err(|fault| refuse(format!("a constant can't be computed: {}", fault.message())))
 }
 
 fn connected(op: Operator, terms: Vec<Node>) -> Node {

@@ -24,7 +24,7 @@ pub(crate) fn is_allowed(from: &SqlType, to: &SqlType) -> bool {
         (T::List(_), _) | (_, T::List(_)) => false,
         (T::Interval, _) | (_, T::Interval) => false,
         (T::Text, _) | (_, T::Text) => true,
-        (T::Bool, T::Int(_)) | (T::Int(_), T::Bool) => true,
+        (T::Bool, T::Int(4)) | (T::Int(4), T::Bool) => true,
         (T::Bool, _) | (_, T::Bool) => false,
         (from, to) if from.is_number() && to.is_number() => true,
         (from, to) => from.is_time() && to.is_time(),

@@ -241,14 +241,17 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
                 .collect::<Result<Vec<_>, _>>()?;
             Node::strict(SqlType::Date, parts, |values| {
                 let (year, month, day) = (int(&values[0]), int(&values[1]), int(&values[2]));
-                let is_date = year >= 1
-                    && year <= 5_874_897
+                // A negative year is one before Christ; there is no year 0.
+                let given = year;
+                let year = if year < 0 { year + 1 } else { year };
+                let is_date = given != 0
+                    && (-4712..=5_874_897).contains(&year)
                     && (1..=12).contains(&month)
                     && (1..=time::days_of_month(year, month)).contains(&day);
                 match is_date {
                     true => Ok(Value::Date(time::days(year, month, day))),
                     false => {
-                        Err(Fault::new(format!("date field value out of range: {year}-{month:02}-{day:02}")))
+                        Err(Fault::new(format!("date field value out of range: {given}-{month:02}-{day:02}")))
                     }
                 }
             })
@@ -285,7 +288,8 @@ fn now_node(now: &Now) -> Node {
 
 fn coerce_to(node: Node, to: &SqlType) -> Node {
     let nullable = node.nullable;
-    Node { kind: Kind::Cast(Box::new(node), super::node::OnFault::Fail), sql_type: to.clone(), nullable }
+    let kind = Kind::Cast(Box::new(node), to.clone(), super::node::OnFault::Fail);
+    Node { kind, sql_type: to.clone(), nullable }
 }
 
 fn unknown(name: &str) -> Refusal {

@@ -2,6 +2,7 @@
 
 use super::arithmetic::int;
 use super::bind::{Refusal, coerce, common_of, refuse};
+use super::cast::{fits, out_of_range};
 use super::functions::{coerce_number, literal_text};
 use super::node::{Comparison, Node};
 use super::text::{str_of, text};
@@ -125,8 +126,11 @@ fn both_lists(name: &str, left: Node, right: Node) -> Result<Vec<Node>, Refusal>
 
 /// `array_has(list, value)` is `value = ANY (list)`: NULL if it is not found among NULLs.
 pub(crate) fn has(list: Node, value: Node) -> Result<Node, Refusal> {
-    let both = with_item("array_has", list, value)?.into();
-    let found = Node::strict(SqlType::Bool, both, |values| {
+    let both: Vec<Node> = with_item("array_has", list, value)?.into();
+    Ok(Node::seeing_nulls(SqlType::Bool, both, true, |values| {
+        if values[0].is_null() {
+            return Ok(Value::Null);
+        }
         let mut outcome = Value::Bool(false);
         for item in items(&values[0]) {
             match Comparison::Equal.apply(item, &values[1]) {
@@ -136,8 +140,7 @@ pub(crate) fn has(list: Node, value: Node) -> Result<Node, Refusal> {
             }
         }
         Ok(outcome)
-    });
-    Ok(found.nullable())
+    }))
 }
 
 fn contains(list: &[Value<'_>], value: &Value<'_>) -> bool {
@@ -165,7 +168,9 @@ pub(crate) fn element(list: Node, index: Node) -> Result<Node, Refusal> {
     let item = item_type("an index", &list)?;
     let index = coerce_number("an index", index, &SqlType::Int(8))?;
     let element = Node::strict(item, vec![list, index], |values| {
-        let at = int(&values[1]).checked_sub(1).and_then(|at| usize::try_from(at).ok());
+        // PostgreSQL counts items by INT; a larger number is an error, not a place without an item.
+        let index = fits(int(&values[1]), 4).ok_or_else(|| out_of_range(&SqlType::Int(4)))?;
+        let at = usize::try_from(index - 1).ok();
         Ok(at.and_then(|at| items(&values[0]).get(at)).cloned().unwrap_or(Value::Null))
     });
     Ok(element.nullable())

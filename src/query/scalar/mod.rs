@@ -27,7 +27,7 @@ mod numeric;
 mod pattern;
 mod plan;
 mod text;
-mod time;
+pub(crate) mod time;
 mod types;
 mod value;
 mod vector;

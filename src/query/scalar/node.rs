@@ -11,7 +11,7 @@ use arrow::array::ArrayRef;
 
 use super::cast::cast;
 use super::types::SqlType;
-use super::value::{Outcome, Value};
+use super::value::{Fault, Outcome, Value};
 use super::vector::value_at;
 
 /// The batch time that `now()` gives, in milliseconds; set before each run of a plan.
@@ -44,7 +44,8 @@ pub(crate) enum Kind {
     Case(Vec<(Node, Node)>, Option<Box<Node>>),
     Coalesce(Vec<Node>),
     InList(Box<Node>, Vec<Node>),
-    Cast(Box<Node>, OnFault),
+    /// A conversion to a type.
+    Cast(Box<Node>, SqlType, OnFault),
     Call(Apply, Vec<Node>, Nulls),
 }
 
@@ -129,6 +130,44 @@ impl Node {
         }
     }
 
+    /// It depends on nothing; its parts are folded, so that one step tells.
+    fn is_constant(&self) -> bool {
+        let all = |terms: &[Node]| terms.iter().all(|term| term.as_literal().is_some());
+        let is = |term: &Node| term.as_literal().is_some();
+        match &self.kind {
+            Kind::Argument(_) | Kind::Literal(_) | Kind::Now(_) => false,
+            Kind::And(terms) | Kind::Or(terms) | Kind::Coalesce(terms) | Kind::Call(_, terms, _) => {
+                all(terms)
+            }
+            Kind::Not(term) | Kind::Is(term, _) | Kind::Cast(term, _, _) => is(term),
+            Kind::Compare(left, _, right) => is(left) && is(right),
+            Kind::Case(branches, otherwise) => {
+                branches.iter().all(|(condition, value)| is(condition) && is(value))
+                    && otherwise.as_deref().is_none_or(is)
+            }
+            Kind::InList(needle, items) => is(needle) && all(items),
+        }
+    }
+
+    /// What is constant as the literal that it is, as PostgreSQL computes it when it plans; a constant term
+    /// that decides an AND or OR does so wherever it stands.
+    ///
+    /// # Errors
+    /// A constant that can't be computed.
+    pub(crate) fn folded(self) -> Result<Self, Fault> {
+        if let Kind::And(terms) | Kind::Or(terms) = &self.kind {
+            let decisive = matches!(self.kind, Kind::Or(_));
+            if terms.iter().any(|term| term.as_literal().and_then(Value::as_bool) == Some(decisive)) {
+                return Ok(Self::literal(Value::Bool(decisive), SqlType::Bool));
+            }
+        }
+        if !self.is_constant() {
+            return Ok(self);
+        }
+        let value = self.evaluate(&[], 0)?.into_owned();
+        Ok(Self::literal(value, self.sql_type))
+    }
+
     /// Its value at a row of its arguments.
     pub(crate) fn evaluate<'a>(&'a self, columns: &'a [ArrayRef], row: usize) -> Outcome<'a> {
         Ok(match &self.kind {
@@ -178,9 +217,6 @@ impl Node {
             }
             Kind::InList(needle, items) => {
                 let needle = needle.evaluate(columns, row)?;
-                if needle.is_null() {
-                    return Ok(Value::Null);
-                }
                 let mut found = Value::Bool(false);
                 for item in items {
                     match Comparison::Equal.apply(&needle, &item.evaluate(columns, row)?) {
@@ -191,23 +227,23 @@ impl Node {
                 }
                 found
             }
-            Kind::Cast(term, on_fault) => {
+            Kind::Cast(term, to, on_fault) => {
                 let value = term.evaluate(columns, row)?;
-                match (cast(value, &term.sql_type, &self.sql_type), on_fault) {
+                match (cast(value, &term.sql_type, to), on_fault) {
                     (Err(_), OnFault::Null) => Value::Null,
                     (outcome, _) => outcome?,
                 }
             }
             Kind::Call(apply, arguments, nulls) => {
-                let mut values = Vec::with_capacity(arguments.len());
-                for argument in arguments {
-                    let value = argument.evaluate(columns, row)?;
-                    if value.is_null() && *nulls == Nulls::Strict {
-                        return Ok(Value::Null);
-                    }
-                    values.push(value);
+                // All of them, before a NULL decides: what can't be computed is no NULL.
+                let values = arguments
+                    .iter()
+                    .map(|argument| argument.evaluate(columns, row))
+                    .collect::<Result<Vec<_>, _>>()?;
+                match nulls {
+                    Nulls::Strict if values.iter().any(Value::is_null) => Value::Null,
+                    _ => apply(&values)?,
                 }
-                apply(&values)?
             }
         })
     }
@@ -270,7 +306,7 @@ impl fmt::Debug for Kind {
             Self::Case(branches, otherwise) => write!(f, "CASE {branches:?} ELSE {otherwise:?}"),
             Self::Coalesce(terms) => write!(f, "COALESCE {terms:?}"),
             Self::InList(needle, items) => write!(f, "{needle:?} IN {items:?}"),
-            Self::Cast(term, on_fault) => write!(f, "CAST {term:?} ({on_fault:?})"),
+            Self::Cast(term, to, on_fault) => write!(f, "CAST {term:?} AS {to} ({on_fault:?})"),
             Self::Call(_, arguments, nulls) => write!(f, "call {arguments:?} ({nulls:?})"),
         }
     }

@@ -267,6 +267,19 @@ pub(crate) fn format_date(date: i64) -> String {
     }
 }
 
+/// A date as ISO 8601 writes it: years before 1 count on downwards, those beyond 9999 have a sign.
+pub(crate) fn iso_date(date: i64) -> String {
+    let (year, month, day) = civil(date);
+    let sign = if year < 0 {
+        "-"
+    } else if year > 9999 {
+        "+"
+    } else {
+        ""
+    };
+    format!("{sign}{:04}-{month:02}-{day:02}", year.abs())
+}
+
 /// A time as PostgreSQL shows it: `2026-01-05 00:10:00.25`, without zeros at the end.
 pub(crate) fn format_timestamp(nanos: i128) -> String {
     let (date, time) = split(nanos);

@@ -143,7 +143,15 @@ impl SqlType {
         }
     }
 
-    /// What CASE, COALESCE, IN and comparisons make of values of both types; `None` if PostgreSQL refuses.
+    /// The type in which an operator compares or computes: a REAL meets an exact number as DOUBLE.
+    pub(crate) fn compared(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Real, right) | (right, Self::Real) if right.is_exact() => Some(Self::Double),
+            _ => self.common(other),
+        }
+    }
+
+    /// What CASE, COALESCE, IN and the like make of values of both types; `None` if PostgreSQL refuses.
     pub(crate) fn common(&self, other: &Self) -> Option<Self> {
         Some(match (self, other) {
             (left, right) if left == right => left.clone(),
@@ -152,12 +160,15 @@ impl SqlType {
             (left, right) if left.is_exact() && right.is_exact() => {
                 Self::Numeric(left.digits().zip(right.digits()).map(|(left, right)| left.union(right)))
             }
-            (Self::Real, right) | (right, Self::Real) if right.is_exact() => Self::Double,
+            (Self::Real, right) | (right, Self::Real) if right.is_exact() => Self::Real,
             (left, right) if left.is_number() && right.is_number() => Self::Double,
-            (Self::Date, Self::Timestamp(unit)) | (Self::Timestamp(unit), Self::Date) => {
-                Self::Timestamp(*unit.max(&TimeUnit::Microsecond))
+            // Microseconds reach as far as dates and coarser times do; nanoseconds end in 2262.
+            (Self::Date, Self::Timestamp(_)) | (Self::Timestamp(_), Self::Date) => {
+                Self::Timestamp(TimeUnit::Microsecond)
             }
-            (Self::Timestamp(left), Self::Timestamp(right)) => Self::Timestamp(*left.max(right)),
+            (Self::Timestamp(left), Self::Timestamp(right)) => {
+                Self::Timestamp(left.max(right).min(&TimeUnit::Microsecond).to_owned())
+            }
             (Self::List(left), Self::List(right)) => Self::List(Box::new(left.common(right)?)),
             (Self::Struct(left), Self::Struct(right)) if left.len() == right.len() => Self::Struct(
                 left.iter()

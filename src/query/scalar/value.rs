@@ -124,6 +124,24 @@ impl<'a> Value<'a> {
             other => other.clone(),
         }
     }
+
+    /// Without borrowed parts.
+    pub(crate) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int(value) => Value::Int(value),
+            Self::Numeric(value) => Value::Numeric(value),
+            Self::Double(value) => Value::Double(value),
+            Self::Text(value) => Value::Text(Cow::Owned(value.into_owned())),
+            Self::Bytes(value) => Value::Bytes(Cow::Owned(value.into_owned())),
+            Self::Date(value) => Value::Date(value),
+            Self::Timestamp(value) => Value::Timestamp(value),
+            Self::Interval(value) => Value::Interval(value),
+            Self::List(items) => Value::List(items.into_iter().map(Value::into_owned).collect()),
+            Self::Struct(items) => Value::Struct(items.into_iter().map(Value::into_owned).collect()),
+        }
+    }
 }
 
 fn compare_doubles(left: f64, right: f64) -> Ordering {

@@ -160,7 +160,11 @@ pub(crate) fn column(values: Vec<Value<'_>>, to: &DataType) -> Result<ArrayRef, 
                 .iter()
                 .map(|value| match value {
                     Value::Null => Ok(None),
-                    value => i64::try_from(value.nanos().div_euclid(step))
+                    value if value.nanos() % step != 0 => Err(ArrowError::ComputeError(format!(
+                        "{} has more fraction digits than its type",
+                        super::time::format_timestamp(value.nanos())
+                    ))),
+                    value => i64::try_from(value.nanos() / step)
                         .map(Some)
                         .map_err(|_| too_large(super::time::format_timestamp(value.nanos()))),
                 })
