@@ -220,6 +220,7 @@ pub(crate) fn data_error(error: &DataFusionError) -> Result<String> {
             Err(Error::internal("a query could not run").because(error.strip_backtrace()))
         }
         DataFusionError::ArrowError(error, _) => Ok(error.to_string()),
+        DataFusionError::Execution(fault) => Ok(fault.clone()),
         other => Ok(other.strip_backtrace()),
     }
 }
