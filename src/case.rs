@@ -377,7 +377,7 @@ impl<'p> Case<'p> {
                 }
             }
             "state" => {
-                let (table, count) = value.split_once(' ').ok_or("expect state TABLE N")?;
+                let (table, count) = value.trim_end().rsplit_once(' ').ok_or("expect state TABLE N")?;
                 let found = self.rows_in_state(table).await?;
                 if count.trim() == found.to_string() {
                     Ok(())

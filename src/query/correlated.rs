@@ -395,3 +395,143 @@ impl ScalarUDFImpl for AtMostOne {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Decimal128Array, Int32Array, RecordBatch, StringArray};
+    use arrow::datatypes::{Field, Schema};
+    use arrow::util::display::{ArrayFormatter, FormatOptions};
+    use datafusion::datasource::MemTable;
+    use datafusion::execution::SessionState;
+    use datafusion::sql::parser::{DFParserBuilder, Statement};
+
+    use super::*;
+    use crate::query::session::{Prepared, confined, plan_statement};
+
+    const NUMBERS: [Option<i32>; 8] = [Some(1), Some(2), None, Some(2), Some(5), Some(-3), Some(1), Some(0)];
+    const WORDS: [Option<&str>; 8] =
+        [Some("a"), Some("A"), Some("b"), None, Some("B"), Some("a"), Some("c"), Some("")];
+    const MONEY: [Option<i128>; 8] =
+        [Some(150), Some(-5), Some(200), Some(0), None, Some(150), Some(999), Some(200)];
+
+    /// `num_rows` rows of the columns n, w, m, the `shift`-th first.
+    fn table(num_rows: usize, shift: usize) -> Arc<MemTable> {
+        let at = |row: usize| (row * 3 + shift) % 8;
+        let rows = || (0..num_rows).map(at);
+        let money = Decimal128Array::from(rows().map(|at| MONEY[at]).collect::<Vec<_>>());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new((0..num_rows).map(|row| Some(row as i32)).collect::<Int32Array>()),
+            Arc::new(rows().map(|at| NUMBERS[(at + 1) % 8]).collect::<Int32Array>()),
+            Arc::new(rows().map(|at| WORDS[at]).collect::<StringArray>()),
+            Arc::new(money.with_precision_and_scale(10, 2).expect("fits")),
+        ];
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int32, false),
+            Field::new("n", DataType::Int32, true),
+            Field::new("w", DataType::Utf8, true),
+            Field::new("m", DataType::Decimal128(10, 2), true),
+        ]));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).expect("a batch");
+        Arc::new(MemTable::try_new(schema, vec![vec![batch]]).expect("a table"))
+    }
+
+    /// The values of the first column in the order of the last; `None` where the query fails.
+    fn values(state: &SessionState, sql: &str) -> Option<Vec<String>> {
+        let mut parser = DFParserBuilder::new(sql).build().expect("parses");
+        let Statement::Statement(statement) = parser.parse_statement().expect("a statement") else {
+            panic!("{sql}")
+        };
+        let plan = plan_statement(state, Statement::Statement(statement)).expect(sql);
+        let plan = take_apart(plan).expect(sql);
+        let prepared = Prepared::try_new(state, plan).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let rows = futures::executor::block_on(prepared.run(0)).ok()?;
+        let order = arrow::compute::sort_to_indices(rows.column(1), None, None).expect("sorted");
+        let rows = arrow::compute::take_record_batch(&rows, &order).expect("taken");
+        let format = FormatOptions::default().with_null("NULL");
+        let formatter = ArrayFormatter::try_new(rows.column(0).as_ref(), &format).expect("can be shown");
+        Some((0..rows.num_rows()).map(|row| formatter.value(row).to_string()).collect())
+    }
+
+    /// Each look-up says of a row what the same query says with the row's values written into it.
+    #[test]
+    fn a_lookup_says_what_the_query_says_with_the_values_of_the_row() {
+        let state = confined(vec![("t".to_owned(), table(8, 0) as _), ("r".to_owned(), table(7, 2) as _)])
+            .expect("made");
+        let conditions = [
+            "r.n = v.n",
+            "lower(r.w) = lower(v.w)",
+            "r.n + 1 = v.n AND r.m > 0",
+            "r.m <= v.m",
+            "r.m <= v.m AND v.m < r.m + 2",
+            "r.n BETWEEN v.n - 1 AND v.n + 1 AND upper(r.w) = upper(v.w)",
+            "r.n = v.n OR r.w = v.w",
+            "r.n <> v.n",
+            "(r.n IS NOT DISTINCT FROM v.n)",
+            "r.w IS NULL OR v.w IS NULL",
+            "NOT (r.n = v.n)",
+            "v.n > 1",
+            "r.n = v.n AND v.m > 1",
+            "CASE WHEN v.n > 1 THEN r.n > 1 ELSE r.n < 1 END",
+            "r.n IN (v.n, v.n + 1)",
+            "r.w = v.w AND r.n > (SELECT min(s.n) FROM r AS s WHERE s.w = r.w)",
+        ];
+        let values_of = [
+            "count(*)",
+            "count(r.n)",
+            "count(DISTINCT r.w)",
+            "sum(r.m)",
+            "max(r.w)",
+            "min(r.n) + count(*)",
+            "coalesce(sum(r.n), -1)",
+            "count(*) FILTER (WHERE r.n > 1)",
+            "sum(r.n + v.n)",
+            "count(*) * v.n",
+            "r.n",
+            "7",
+        ];
+        let keys = values(&state, "SELECT v.n, v.id FROM t AS v").expect("runs");
+        let words = values(&state, "SELECT v.w, v.id FROM t AS v").expect("runs");
+        let money = values(&state, "SELECT v.m, v.id FROM t AS v").expect("runs");
+        let (mut num_compared, mut num_failing) = (0, 0);
+        for condition in conditions {
+            for value in values_of {
+                for having in ["", " HAVING count(*) > 1"] {
+                    if !having.is_empty() && !value.contains('(') {
+                        continue;
+                    }
+                    let lookup = format!("(SELECT {value} FROM r WHERE {condition}{having})");
+                    let alone = |row: usize| {
+                        let written = lookup
+                            .replace("v.n", &format!("CAST({} AS INT)", keys[row]))
+                            .replace("v.m", &format!("CAST({} AS DECIMAL(10, 2))", money[row]))
+                            .replace(
+                                "v.w",
+                                &match words[row].as_str() {
+                                    "NULL" => "CAST(NULL AS VARCHAR)".to_owned(),
+                                    word => format!("'{word}'"),
+                                },
+                            );
+                        values(&state, &format!("SELECT {written} AS s, 1 AS id"))
+                    };
+                    let expected: Option<Vec<String>> =
+                        (0..8).map(|row| Some(alone(row)?.remove(0))).collect();
+                    let sql = format!("SELECT {lookup} AS s, v.id FROM t AS v");
+                    let came = values(&state, &sql);
+                    num_failing += usize::from(expected.is_none());
+                    num_compared += 1;
+                    assert_eq!(came, expected, "{sql}");
+                    if let Some(expected) = expected {
+                        let is_null: Vec<String> =
+                            expected.iter().map(|text| (text == "NULL").to_string()).collect();
+                        let sql = format!("SELECT {lookup} IS NULL AS s, v.id FROM t AS v");
+                        assert_eq!(values(&state, &sql), Some(is_null), "{sql}");
+                    }
+                }
+            }
+        }
+        assert!(
+            num_compared > 300 && num_failing < 40,
+            "{num_compared} compared, {num_failing} of them fail"
+        );
+    }
+}

@@ -31,6 +31,9 @@ pub(crate) enum Misfit {
     Failed(Error),
 }
 
+/// Rows that are decoded together.
+const CHUNK_ROWS: usize = 8192;
+
 type Fitting<T> = std::result::Result<T, Misfit>;
 
 impl From<Error> for Misfit {
@@ -78,7 +81,8 @@ pub(crate) fn csv_rows(bytes: &[u8], schema: &SchemaRef, format: CsvFormat) -> F
         .from_reader(bytes);
     let num_columns = schema.fields().len();
     let mut order: Option<Vec<usize>> = (!format.has_header).then(|| (0..num_columns).collect());
-    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    let mut batches = Vec::new();
+    let mut chunk = Chunk::new(schema)?;
     for record in reader.byte_records() {
         let record = record.map_err(|error| Misfit::Of(None, error.to_string()))?;
         let at = record.position().map_or(0, csv::Position::line);
@@ -92,14 +96,37 @@ pub(crate) fn csv_rows(bytes: &[u8], schema: &SchemaRef, format: CsvFormat) -> F
             return misfit(line(at), format!("{} fields, the table has {num_columns}", fields.len()));
         }
         let texts = schema.fields().iter().zip(order).map(|(field, &at)| json_text(field, fields[at]));
-        rows.push(texts.collect::<Vec<_>>());
-        lines.push(at);
+        chunk.rows.push(texts.collect());
+        chunk.lines.push(at);
+        if chunk.rows.len() == CHUNK_ROWS {
+            batches.push(chunk.decode()?);
+        }
     }
     if order.is_none() && num_columns > 0 {
         return misfit(None, "the header is missing");
     }
-    let decoder = Decoder::try_new(Arc::clone(schema), None, usize::MAX)?;
-    decoder.decode_texts(&rows)?.or_else(|(row, problem)| misfit(line(lines[row]), problem))
+    batches.push(chunk.decode()?);
+    Ok(arrow::compute::concat_batches(schema, &batches)?)
+}
+
+/// Rows on their way from a file: their JSON texts take more room than what they become.
+struct Chunk {
+    decoder: Decoder,
+    rows: Vec<Vec<String>>,
+    /// The line that each begins in.
+    lines: Vec<u64>,
+}
+
+impl Chunk {
+    fn new(schema: &SchemaRef) -> Fitting<Self> {
+        let decoder = Decoder::try_new(Arc::clone(schema), None, usize::MAX)?;
+        Ok(Self { decoder, rows: Vec::new(), lines: Vec::new() })
+    }
+
+    fn decode(&mut self) -> Fitting<RecordBatch> {
+        let (rows, lines) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.lines));
+        self.decoder.decode_texts(&rows)?.or_else(|(row, problem)| misfit(line(lines[row]), problem))
+    }
 }
 
 /// For each declared column the place of its field. A name may differ in case and in what joins its words.

@@ -1,0 +1,1 @@
+SELECT "Total.Amount" > 5 AS holds FROM "v w";
