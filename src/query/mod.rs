@@ -12,10 +12,15 @@
 pub mod explain;
 pub mod fingerprint;
 pub mod folder;
+pub(crate) mod join_condition;
+pub mod join_side;
 pub mod join_view;
 pub(crate) mod lookup;
 pub mod output;
+pub(crate) mod pair_match;
+pub(crate) mod pair_rows;
 pub mod reference;
+pub(crate) mod row_wise;
 pub mod rule;
 pub(crate) mod session;
 pub mod source_table;
@@ -127,6 +132,12 @@ impl Program {
     /// join there is nothing to wait for.
     pub fn reach(&self, side: Side) -> Nanos {
         self.join.as_ref().map_or(0, |join| join.reach(side))
+    }
+
+    /// The topic of one side.
+    pub fn topic(&self, side: Side) -> &Arc<str> {
+        let source = self.input(side).map_or(0, |input| input.source);
+        &self.sources[source].topic
     }
 
     /// The rows of one side; of a program without a join the left one is the only source.
