@@ -26,6 +26,7 @@ pub(crate) mod session;
 pub mod source_table;
 pub mod source_view;
 pub mod sql_file;
+pub(crate) mod star;
 pub(crate) mod statement;
 pub(crate) mod time_range;
 pub mod view;
@@ -50,9 +51,10 @@ use lookup::{Lookup, Lookups, num_scans};
 use output::Output;
 use rule::Rule;
 use session::{least_volatility, plan_statement};
-use source_table::SourceTable;
+use source_table::{SOURCE_COLUMNS, SourceTable};
 use source_view::{SourceSubtree, SourceView};
 use sql_file::{SqlFile, refuse, refuse_at, sql_error};
+use star::exclude_system_columns;
 use statement::{Located, Statements, insert_targets, plain_name};
 use view::{DEAD_LETTERS, ViewTable};
 
@@ -106,7 +108,13 @@ impl Program {
         }
         let mut outputs: Vec<Output> = Vec::new();
         for located in &statements.outputs {
-            let output = Output::plan(located, &sinks, &view, &joined_schema, &lookups)?;
+            let mut located = Located { file: located.file, statement: located.statement.clone() };
+            if let Some(query) = &mut located.statement.source {
+                exclude_system_columns(query, &|table| {
+                    if table == view.name { view.system_columns() } else { Vec::new() }
+                });
+            }
+            let output = Output::plan(&located, &sinks, &view, &joined_schema, &lookups)?;
             if outputs.iter().any(|other| other.name == output.name || other.target == output.target) {
                 return Err(refuse_at(located.file, "INTO", format!("two INSERTs fill \"{}\"", output.name))
                     .advise("one INSERT fills one sink table; combine their conditions, or give each a sink of its own"));
@@ -247,7 +255,7 @@ impl Stream {
                     "rules and outputs read {joined} itself: write its SELECT and WHERE there"
                 )));
             }
-            let plan = plan_create_view(view, tables.clone())?;
+            let plan = plan_create_view(view, tables.clone(), sources)?;
             let num_streams = num_scans(&plan, |table| sources.iter().any(|source| source.name == table))?;
             let provider = || Arc::new(DfViewTable::new(plan.clone(), None)) as Arc<dyn TableProvider>;
             match num_streams {
@@ -381,6 +389,7 @@ fn refuse_changing(view: &Located<'_, CreateView>, plan: &LogicalPlan) -> Result
 fn plan_create_view(
     view: &Located<'_, CreateView>,
     tables: Vec<(String, Arc<dyn TableProvider>)>,
+    sources: &[SourceTable],
 ) -> Result<LogicalPlan> {
     let state = session::confined(tables)?;
     if view.statement.materialized
@@ -395,7 +404,12 @@ fn plan_create_view(
         )
         .advise("write CREATE VIEW <name> AS SELECT …"));
     }
-    let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
+    let mut statement = view.statement.clone();
+    exclude_system_columns(&mut statement.query, &|table| {
+        let is_source = sources.iter().any(|source| source.name == table);
+        if is_source { SOURCE_COLUMNS.map(str::to_owned).to_vec() } else { Vec::new() }
+    });
+    let statement = DfStatement::Statement(Box::new(Statement::CreateView(statement)));
     let plan = plan_statement(&state, statement).map_err(|e| sql_error(view.file, &e))?;
     match plan {
         LogicalPlan::Ddl(DdlStatement::CreateView(create)) => Ok(create.input.as_ref().clone()),
