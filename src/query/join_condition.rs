@@ -21,7 +21,7 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Join, J
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::clock::Nanos;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::query::join_view::Side;
 use crate::query::source_view::SourceSubtree;
 use crate::query::sql_file::{SqlFile, refuse_at};
@@ -59,10 +59,11 @@ pub(crate) struct JoinCondition {
 }
 
 impl JoinCondition {
-    /// Reads ON of a join whose types are coerced.
+    /// Reads ON of `join`, whose types are decided; what has to be computed is taken from the join as it is `written`.
     pub(crate) fn read(
         file: &SqlFile,
         state: &SessionState,
+        written: &Join,
         join: &Join,
         inputs: &[SourceSubtree<'_>; 2],
     ) -> Result<Self> {
@@ -81,21 +82,25 @@ impl JoinCondition {
             both: Vec::new(),
         };
         let mut asked = Vec::new();
-        for predicate in conjuncts(join) {
+        let (written, predicates) = (conjuncts(written), conjuncts(join));
+        if written.len() != predicates.len() {
+            return Err(Error::internal("the condition of the join is not the one that was written"));
+        }
+        for (written, predicate) in written.into_iter().zip(predicates) {
             refuse_subquery(file, &predicate)?;
             let asks_all = bounds.read(&predicate)?;
-            if let Some(key) = as_key(&predicate, inputs, &schema)? {
+            if let Some(key) = as_key(&written, &predicate, inputs, &schema)? {
                 condition.keys.push(key);
             } else if !asks_all {
-                asked.push(predicate);
+                asked.push((written, predicate));
             }
         }
         if condition.keys.is_empty() || !bounds.is_bounded() {
-            for predicate in &asked {
+            for (_, predicate) in &asked {
                 let simplified = simplifier.simplify(predicate.clone())?;
                 for piece in split_conjunction_owned(simplified) {
                     bounds.read(&piece)?;
-                    condition.keys.extend(as_key(&piece, inputs, &schema)?);
+                    condition.keys.extend(as_key(&piece, &piece, inputs, &schema)?);
                 }
             }
         }
@@ -107,7 +112,7 @@ impl JoinCondition {
         }
         condition.time_range = bounds.range()?;
         condition.sums = bounds.sums();
-        for predicate in asked {
+        for (predicate, _) in asked {
             match Side::BOTH.map(|side| is_of(&predicate, &inputs[side.index()].alias)) {
                 [true, true] => condition.both.push(predicate),
                 [true, false] => condition.own[0].push(predicate),
@@ -169,14 +174,26 @@ pub(crate) fn equality<'e>(
     }
 }
 
-fn as_key(predicate: &Expr, inputs: &[SourceSubtree<'_>; 2], schema: &DFSchema) -> Result<Option<KeyPair>> {
-    let Some((sides, meets_null)) = equality(predicate, [&inputs[0].alias, &inputs[1].alias]) else {
+/// The key that `predicate` is, if it is one, of expressions as they are `written`.
+fn as_key(
+    written: &Expr,
+    predicate: &Expr,
+    inputs: &[SourceSubtree<'_>; 2],
+    schema: &DFSchema,
+) -> Result<Option<KeyPair>> {
+    let aliases = [&inputs[0].alias, &inputs[1].alias];
+    let (Some((sides, meets_null)), Some((written, _))) =
+        (equality(predicate, aliases), equality(written, aliases))
+    else {
         return Ok(None);
     };
     let types = [sides[0].get_type(schema)?, sides[1].get_type(schema)?];
-    let is_comparable =
-        types[0] == types[1] && RowConverter::supports_fields(&[SortField::new(types[0].clone())]);
-    Ok(is_comparable.then(|| KeyPair { sides: sides.map(Clone::clone), meets_null }))
+    if types[0] != types[1] || !RowConverter::supports_fields(&[SortField::new(types[0].clone())]) {
+        return Ok(None);
+    }
+    let [left, right] = written;
+    let of_type = |expr: &Expr| expr.clone().cast_to(&types[0], schema);
+    Ok(Some(KeyPair { sides: [of_type(left)?, of_type(right)?], meets_null }))
 }
 
 /// Refuses keys whose types differ in kind; `join` is as it was planned, before anything is coerced.

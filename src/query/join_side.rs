@@ -30,6 +30,7 @@ pub struct SidePlan {
     keys: Vec<Arc<dyn PhysicalExpr>>,
     /// For each key whether NULL meets NULL.
     meets_null: Vec<bool>,
+    types: Vec<DataType>,
     converter: RowConverter,
     /// The predicates of ON on this side alone.
     admits: Option<Arc<dyn PhysicalExpr>>,
@@ -72,20 +73,27 @@ impl SidePlan {
         let side = side.index();
         let keys: Vec<Arc<dyn PhysicalExpr>> =
             condition.keys.iter().map(|key| physical(&key.sides[side])).collect::<Result<_>>()?;
-        let sort_fields = keys
+        let types = keys
             .iter()
-            .map(|key| key.data_type(&input.columns).map(SortField::new))
+            .map(|key| key.data_type(&input.columns))
             .collect::<datafusion::error::Result<Vec<_>>>()?;
+        let sort_fields = types.iter().cloned().map(SortField::new).collect();
         let own = condition.own[side].iter().cloned().reduce(Expr::and);
         Ok(Self {
             alias: subtree.alias.to_string(),
             matches_once,
             keys,
             meets_null: condition.keys.iter().map(|key| key.meets_null).collect(),
+            types,
             converter: RowConverter::new(sort_fields)?,
             admits: own.as_ref().map(physical).transpose()?,
             input,
         })
+    }
+
+    /// The types of the keys, which are those of the other side: equal values have equal bytes.
+    pub(crate) fn key_types(&self) -> &[DataType] {
+        &self.types
     }
 
     /// The join keys of rows with the side's columns.

@@ -35,6 +35,7 @@ use crate::query::join_side::SidePlan;
 use crate::query::lookup::refuse_node;
 use crate::query::pair_match::{MatchInput, Matches, PairPredicate, TimeRange, match_rows};
 use crate::query::pair_rows::{PairRows, Shown};
+use crate::query::row_wise::typed;
 use crate::query::session::{confined, least_volatility};
 use crate::query::source_table::{SOURCE_COLUMNS, SourceTable};
 use crate::query::source_view::SourceSubtree;
@@ -100,18 +101,16 @@ impl JoinView {
         let as_sql = |source| sql_error(file, &source);
         refuse_natural(file, find_join(file, plan)?)?;
         let plan = where_into_inner_join(plan.clone()).map_err(as_sql)?;
-        let as_written = find_join(file, &plan)?;
-        refuse_other_joins(file, as_written)?;
-        let written_inputs = read_inputs(file, as_written, sources)?;
-        refuse_other_kinds(file, as_written, [&written_inputs[0].alias, &written_inputs[1].alias])?;
-        let state = confined(Vec::new())?;
-        let plan =
-            state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(as_sql)?;
+        let written = find_join(file, &plan)?;
+        refuse_other_joins(file, written)?;
+        let inputs = read_inputs(file, written, sources)?;
+        refuse_other_kinds(file, written, [&inputs[0].alias, &inputs[1].alias])?;
         refuse_columns(file, &plan)?;
-        let join = find_join(file, &plan)?;
-        let inputs = read_inputs(file, join, sources)?;
-        let condition = JoinCondition::read(file, &state, join, &inputs)?;
-        let used = columns_above_join(&plan, &conjuncts(join))?;
+        let state = confined(Vec::new())?;
+        let with_types = typed(file, &state, plan.clone())?;
+        let join = find_join(file, &with_types)?;
+        let condition = JoinCondition::read(file, &state, written, join, &inputs)?;
+        let used = columns_above_join(&plan, &conjuncts(written))?;
         let side = |side: Side| {
             let input = &inputs[side.index()];
             let is_used = |name: &str| used.contains(&(input.alias.clone(), name.to_owned()));
@@ -122,8 +121,11 @@ impl JoinView {
             SidePlan::build(file, &state, side, input, view, &condition, matches_once)
         };
         let sides = [side(Side::Left)?, side(Side::Right)?];
+        if sides[0].key_types() != sides[1].key_types() {
+            return Err(Error::internal("the keys of both sides have different types"));
+        }
         let predicate = PairPredicate::build(file, &state, &condition, &inputs, &sides)?;
-        let schema = |may_be_missing| PairRows::schema(&plan, &inputs, &sides, may_be_missing);
+        let schema = |may_be_missing| PairRows::schema(file, &state, &plan, &inputs, &sides, may_be_missing);
         let shown = schema(match join.join_type {
             JoinType::Left => [false, true],
             JoinType::Right => [true, false],

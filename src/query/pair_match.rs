@@ -142,7 +142,7 @@ pub(crate) fn match_rows(
     let (least, greatest) = time_range.bounds;
     let within = i128::from(least)..=i128::from(greatest);
     let (mut matches, mut candidates) = (Matches::default(), Matches::default());
-    for row in 0..left.event_times.len() {
+    for (row, &left_time) in left.event_times.iter().enumerate() {
         let Some(key) = left_keys.get(row) else { continue };
         let Some(partners) = by_key.get(key.as_ref()) else { continue };
         // New rows stand first; a row of state has met the others.
@@ -152,7 +152,7 @@ pub(crate) fn match_rows(
             partners.partition_point(|&partner| (partner as usize) < right.num_new)
         };
         for &partner in &partners[..end] {
-            let times = [left.event_times[row], right.event_times[partner as usize]];
+            let times = [left_time, right.event_times[partner as usize]];
             if !within.contains(&(i128::from(times[1]) - i128::from(times[0]))) {
                 continue;
             }

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{Error, Result};
 use crate::query::join_side::SidePlan;
+use crate::query::row_wise::typed;
 use crate::query::session::{Prepared, RowWise, Slot};
 use crate::query::source_view::SourceSubtree;
 use crate::query::sql_file::{SqlFile, sql_error};
@@ -61,7 +62,7 @@ impl PairRows {
         fields.push(Field::new(ROW, DataType::UInt32, false));
         let slot = Slot::new(Arc::new(Schema::new(fields)));
         let pairs = scan(&slot, inputs, sides)?;
-        let rows = above_join(plan, pairs).map_err(as_sql)?;
+        let rows = typed(file, state, above_join(plan, pairs).map_err(as_sql)?)?;
         let plan = Prepared::try_new(state, rows).map_err(as_sql)?;
         let num_left = sides[0].input.columns.fields().len();
         Ok(Self { slot, plan, num_left, schema: Arc::clone(schema) })
@@ -69,13 +70,15 @@ impl PairRows {
 
     /// The columns of the view over a join whose sides may be missing, as the plan's types have it.
     pub(crate) fn schema(
+        file: &SqlFile,
+        state: &SessionState,
         plan: &LogicalPlan,
         inputs: &[SourceSubtree<'_>; 2],
         sides: &[SidePlan; 2],
         may_be_missing: [bool; 2],
     ) -> Result<SchemaRef> {
         let slot = Slot::new(Arc::new(Schema::new(fields_of_both(inputs, sides, may_be_missing))));
-        let rows = above_join(plan, scan(&slot, inputs, sides)?)?;
+        let rows = typed(file, state, above_join(plan, scan(&slot, inputs, sides)?)?)?;
         Ok(Arc::new(Schema::new(rows.schema().fields().iter().cloned().collect::<Vec<_>>())))
     }
 

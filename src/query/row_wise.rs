@@ -8,14 +8,20 @@ use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::Result;
 use crate::query::session::data_error;
 use crate::query::sql_file::{SqlFile, sql_error};
+
+/// `plan` with all types decided; its expressions stay as they are written.
+pub(crate) fn typed(file: &SqlFile, state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
+    analyzed.map_err(|error| sql_error(file, &error))
+}
 
 /// `expr` over rows of `schema`, as it is written: nothing is simplified but functions that are names for
 /// something else, as COALESCE is for CASE.
