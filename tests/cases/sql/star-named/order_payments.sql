@@ -1,6 +1,6 @@
 CREATE VIEW order_payments AS
 SELECT
-    o.* EXCLUDE (code), p.payment_id, o._offset AS offset_of_order
+    o.*, p.payment_id, o._offset AS offset_of_order
 FROM orders AS o
 INNER JOIN payments AS p
     ON p.order_id = o.order_id
