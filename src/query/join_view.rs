@@ -107,7 +107,7 @@ impl JoinView {
         refuse_other_kinds(file, written, [&inputs[0].alias, &inputs[1].alias])?;
         refuse_columns(file, &plan)?;
         let state = confined(Vec::new())?;
-        let with_types = typed(file, &state, plan.clone())?;
+        let with_types = typed(file, &state, LogicalPlan::Join(written.clone()))?;
         let join = find_join(file, &with_types)?;
         let condition = JoinCondition::read(file, &state, written, join, &inputs)?;
         let used = columns_above_join(&plan, &conjuncts(written))?;
