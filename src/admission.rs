@@ -2,16 +2,17 @@
 //!
 //! The questions are asked in that order, record by record in arrival order (Kafka timestamp,
 //! partition, offset). Whoever fails one is a dead letter with the reason; every decoded row that
-//! is not from the future moves its partition's clock.
+//! is not from the future moves its partition's clock. A record is malformed too when the view of its source, or
+//! the join's key, can't be computed for it: it is not admitted, and registers no PRIMARY KEY.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::array::{
     Array, ArrayRef, BinaryBuilder, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
-    StringBuilder, StructBuilder, TimestampMillisecondArray, TimestampNanosecondArray,
+    StringBuilder, StructBuilder, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
 };
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampNanosecondType};
@@ -23,6 +24,9 @@ use crate::clock::{NANOS_PER_MS, Nanos, rfc3339};
 use crate::decode::{Decoded, RejectReason};
 use crate::error::{Error, Result};
 use crate::offset::PerPartition;
+use crate::query::Program;
+use crate::query::join_side::SidePlan;
+use crate::query::join_view::Side;
 use crate::query::source_table::{SourceTable, header_type};
 use crate::query::source_view::{SourceView, Viewed};
 use crate::query::view::dead_letters_schema;
@@ -64,7 +68,7 @@ pub struct Letter {
     pub event_time: Option<Nanos>,
     /// The watermark that judged it.
     pub watermark: Option<Nanos>,
-    /// The output that refused it; with what tells its rows apart, where a record can be behind several.
+    /// The view or output that refused it; with what tells its rows apart, where a record can be behind several.
     pub output: Option<String>,
 }
 
@@ -90,6 +94,39 @@ impl Letter {
             event_time: None,
             watermark: plan.watermark,
             output: None,
+        }
+    }
+
+    /// The letter of a row that `maker`, the view or an output, could not give: at the right record, else the
+    /// left; a pair is told apart from others of its right record by the left one.
+    pub(crate) fn of_row(
+        program: &Program,
+        plan: &BatchPlan,
+        origin: [Option<RowMeta>; 2],
+        maker: &str,
+        error: String,
+    ) -> Self {
+        let side = if origin[1].is_some() { Side::Right } else { Side::Left };
+        let meta = origin[side.index()];
+        let mut output = maker.to_owned();
+        if let (Some(left), Side::Right) = (origin[0], side)
+            && program.join.as_ref().is_some_and(|join| !join.side(Side::Right).matches_once)
+        {
+            output.push_str(&format!("|{}/{}/{}", program.topic(Side::Left), left.partition, left.offset));
+        }
+        Self {
+            topic: Arc::clone(program.topic(side)),
+            partition: meta.map_or(-1, |meta| meta.partition),
+            offset: meta.map_or(-1, |meta| meta.offset),
+            timestamp_ms: meta.map_or(0, |meta| meta.timestamp_ms),
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            reason: "refused",
+            error: Some(error),
+            event_time: meta.map(|meta| meta.event_time),
+            watermark: plan.watermark,
+            output: Some(output),
         }
     }
 
@@ -137,18 +174,29 @@ pub struct Admitted {
     pub letters: Vec<Letter>,
 }
 
+/// Where the records of one source go.
+pub struct Entry<'a> {
+    /// The source.
+    pub source: &'a SourceTable,
+    /// What stands between it and the join.
+    pub view: &'a SourceView,
+    /// Its side of the join; `None` in a program without one.
+    pub side: Option<&'a SidePlan>,
+    /// The PRIMARY KEY values that were seen.
+    pub keys: &'a KeyRegistry,
+}
+
 /// Admits the records of one source, and filters and projects what was admitted.
 ///
 /// * `clocks`: moved by what was seen.
 pub async fn admit(
-    source: &SourceTable,
-    view: &SourceView,
+    entry: &Entry<'_>,
     ranges: &[&DecodedRange],
-    keys: &KeyRegistry,
     plan: &BatchPlan,
     clocks: &mut PerPartition<PartitionClock>,
     counts: &mut Counts,
 ) -> Result<Admitted> {
+    let &Entry { source, view, keys, .. } = entry;
     let mut letters = Vec::new();
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut key_rows: Vec<Vec<OwnedRow>> = Vec::new();
@@ -184,11 +232,14 @@ pub async fn admit(
         }));
     }
     candidates.sort_unstable_by_key(|c| (c.timestamp_ms, c.partition, c.offset));
+    let input = take_columns(ranges, &candidates, &view.input)?;
+    let key_columns = primary_key_columns(source, &input);
+    let Computed { columns, row_of, hashes, failed } = entry.compute(input).await?;
 
     let latest_believable = plan.time_ms.saturating_mul(NANOS_PER_MS).saturating_add(nanos(source.max_ahead));
     let mut seen: HashSet<&OwnedRow> = HashSet::new();
-    let mut admitted: Vec<&Candidate> = Vec::with_capacity(candidates.len());
-    for candidate in &candidates {
+    let mut admitted: Vec<usize> = Vec::with_capacity(candidates.len());
+    for (number, candidate) in candidates.iter().enumerate() {
         let range = ranges[candidate.range];
         let event_time = event_times[candidate.range].value(candidate.row);
         let mut refuse = |reason, error: String| {
@@ -196,7 +247,16 @@ pub async fn admit(
             let letter = Letter::of(&range.records, record, reason, plan);
             letters.push(Letter { error: Some(error), event_time: Some(event_time), ..letter });
         };
-        if event_time > latest_believable {
+        let is_future = event_time > latest_believable;
+        if !is_future {
+            let clock = clocks.entry(range.records.tp.clone()).or_default();
+            clock.max_event_time = clock.max_event_time.max(Some(event_time));
+        }
+        if let Some(error) = failed.get(&number) {
+            refuse("malformed", error.clone());
+            continue;
+        }
+        if is_future {
             refuse(
                 "future",
                 format!(
@@ -206,8 +266,6 @@ pub async fn admit(
             );
             continue;
         }
-        let clock = clocks.entry(range.records.tp.clone()).or_default();
-        clock.max_event_time = clock.max_event_time.max(Some(event_time));
         if let Some(watermark) = plan.watermark.filter(|&watermark| event_time < watermark) {
             refuse(
                 "late",
@@ -225,37 +283,29 @@ pub async fn admit(
             refuse("duplicate", format!("the key of \"{}\" was there before", source.name));
             continue;
         }
-        admitted.push(candidate);
+        admitted.push(number);
     }
-    let meta: Vec<RowMeta> = admitted
+    let meta: Vec<RowMeta> = candidates
         .iter()
-        .map(|candidate| RowMeta {
+        .enumerate()
+        .map(|(number, candidate)| RowMeta {
             partition: candidate.partition,
             offset: candidate.offset,
             timestamp_ms: candidate.timestamp_ms,
             batch: plan.id,
             event_time: event_times[candidate.range].value(candidate.row),
-            key_hash: None,
+            key_hash: row_of[number].and_then(|row| hashes[row]),
             matched: false,
             valid_partners: 0,
         })
         .collect();
-    let input = take_columns(ranges, &admitted, &view.input)?;
-    let key_columns = primary_key_columns(source, &input);
-    let Viewed { columns, kept, failed } = view.apply(input).await?;
-    counts.filtered += (admitted.len() - kept.len() - failed.len()) as u64;
-    for (row, error) in failed {
-        let candidate = admitted[row];
-        let range = ranges[candidate.range];
-        let record = range.records.get(range.decoded.records[candidate.row] as usize);
-        let letter = Letter::of(&range.records, record, "malformed", plan);
-        let error = Some(format!("the view of \"{}\" could not be computed: {error}", source.name));
-        letters.push(Letter { error, event_time: Some(meta[row].event_time), ..letter });
-    }
-    let mut is_kept = vec![false; meta.len()];
-    kept.iter().for_each(|&row| is_kept[row] = true);
-    let dropped: Vec<usize> = (0..meta.len()).filter(|&row| !is_kept[row]).collect();
+    let (kept, dropped): (Vec<usize>, Vec<usize>) =
+        admitted.into_iter().partition(|&number| row_of[number].is_some());
+    counts.filtered += dropped.len() as u64;
     let filtered_keys = keys.select_columns(key_columns, &meta, &dropped)?;
+    let at =
+        UInt64Array::from_iter_values(kept.iter().filter_map(|&number| row_of[number]).map(|row| row as u64));
+    let columns = arrow::compute::take_record_batch(&columns, &at)?;
 
     letters.sort_by_key(|letter| (letter.partition, letter.offset));
     for letter in &letters {
@@ -266,8 +316,47 @@ pub async fn admit(
             _ => counts.duplicate += 1,
         }
     }
-    let meta = kept.iter().map(|&row| meta[row]).collect();
+    let meta = kept.iter().map(|&number| meta[number]).collect();
     Ok(Admitted { rows: Rows { columns, meta }, filtered_keys, letters })
+}
+
+/// What the source's view and the join's key make of decoded rows.
+struct Computed {
+    /// The rows that the view lets through.
+    columns: RecordBatch,
+    /// For each decoded row its index in `columns`.
+    row_of: Vec<Option<usize>>,
+    /// Of each row of `columns` the hash of its join key.
+    hashes: Vec<Option<u64>>,
+    /// The decoded rows at which something could not be computed: records that are malformed.
+    failed: BTreeMap<usize, String>,
+}
+
+impl Entry<'_> {
+    /// Computes all that depends on a record alone, before it is asked whether it comes in time: whether
+    /// a record is malformed must not depend on others.
+    async fn compute(&self, input: RecordBatch) -> Result<Computed> {
+        let name = &self.source.name;
+        let num_rows = input.num_rows();
+        let Viewed { columns, kept, failed } = self.view.apply(input).await?;
+        let in_view = |error| format!("the view of \"{name}\" could not be computed: {error}");
+        let mut failed: BTreeMap<usize, String> =
+            failed.into_iter().map(|(number, error)| (number, in_view(error))).collect();
+        let mut row_of = vec![None; num_rows];
+        kept.iter().enumerate().for_each(|(row, &number)| row_of[number] = Some(row));
+        let hashes = match self.side {
+            None => vec![None; kept.len()],
+            Some(side) => {
+                let keys = side.keys(&columns)?;
+                let in_join = |error: &String| {
+                    format!("the condition of the join could not be computed for \"{name}\": {error}")
+                };
+                failed.extend(keys.failed.iter().map(|(row, error)| (kept[*row], in_join(error))));
+                keys.hashes()
+            }
+        };
+        Ok(Computed { columns, row_of, hashes, failed })
+    }
 }
 
 /// The PRIMARY KEY columns of rows of a source, in key order.
@@ -284,22 +373,23 @@ struct Candidate {
     row: usize,
 }
 
-/// The wanted columns of the admitted rows, in their order.
+/// The wanted columns of decoded rows, in their order.
 fn take_columns(
     ranges: &[&DecodedRange],
-    admitted: &[&Candidate],
+    candidates: &[Candidate],
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
-    if admitted.is_empty() {
+    if candidates.is_empty() {
         return Ok(RecordBatch::new_empty(Arc::clone(schema)));
     }
-    let at: Vec<(usize, usize)> = admitted.iter().map(|candidate| (candidate.range, candidate.row)).collect();
+    let at: Vec<(usize, usize)> =
+        candidates.iter().map(|candidate| (candidate.range, candidate.row)).collect();
     let columns = schema
         .fields()
         .iter()
         .map(|field| {
             if field.name().starts_with('_') {
-                return system_column(field.name(), ranges, admitted);
+                return system_column(field.name(), ranges, candidates);
             }
             let arrays: Option<Vec<&dyn Array>> = ranges
                 .iter()
@@ -312,9 +402,9 @@ fn take_columns(
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-fn system_column(name: &str, ranges: &[&DecodedRange], admitted: &[&Candidate]) -> Result<ArrayRef> {
+fn system_column(name: &str, ranges: &[&DecodedRange], candidates: &[Candidate]) -> Result<ArrayRef> {
     let records = || {
-        admitted.iter().map(|candidate| {
+        candidates.iter().map(|candidate| {
             let range = ranges[candidate.range];
             (&range.records.tp, range.records.get(range.decoded.records[candidate.row] as usize))
         })

@@ -4,7 +4,7 @@
 //! becomes a letter of the same batch, and its neighbours are stored.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -213,13 +213,8 @@ impl Delivery<'_> {
         Ok(self.letter(selection.output, row, Some(document), refusal, counts))
     }
 
-    fn topic(&self, side: Side) -> Arc<str> {
-        let source = self.program.input(side).map_or(0, |input| input.source);
-        Arc::clone(&self.program.sources[source].topic)
-    }
-
     fn position(&self, side: Side, meta: RowMeta) -> String {
-        format!("{}/{}/{}", self.topic(side), meta.partition, meta.offset)
+        format!("{}/{}/{}", self.program.topic(side), meta.partition, meta.offset)
     }
 
     fn ids_of_rows(&self, output: &Output, at: &UInt32Array) -> DocumentIds {
@@ -245,31 +240,14 @@ impl Delivery<'_> {
             RefusalReason::Conflict => counts.conflict += 1,
         }
         let origin = self.origins[row as usize];
-        let side = if origin[1].is_some() { Side::Right } else { Side::Left };
-        let meta = origin[side.index()];
-        let mut told_apart = output.name.clone();
-        if let (Some(left), Side::Right) = (origin[0], side)
-            && self.program.join.as_ref().is_some_and(|join| !join.side(Side::Right).matches_once)
-        {
-            told_apart.push_str(&format!("|{}", self.position(Side::Left, left)));
-        }
-        if let (Some(document), true) = (&document, output.may_repeat) {
+        let error = format!("output \"{}\": {}", output.name, refusal.error);
+        let mut letter = Letter::of_row(self.program, self.plan, origin, &output.name, error);
+        letter.reason = refusal.reason.name();
+        if let (Some(document), true, Some(told_apart)) = (&document, output.may_repeat, &mut letter.output) {
             told_apart.push_str(&format!("|{}", hex(&Sha256::digest(document.as_bytes()))));
         }
-        Letter {
-            topic: self.topic(side),
-            partition: meta.map_or(-1, |meta| meta.partition),
-            offset: meta.map_or(-1, |meta| meta.offset),
-            timestamp_ms: meta.map_or(0, |meta| meta.timestamp_ms),
-            key: None,
-            value: document.map(String::into_bytes),
-            headers: Vec::new(),
-            reason: refusal.reason.name(),
-            error: Some(format!("output \"{}\": {}", output.name, refusal.error)),
-            event_time: meta.map(|meta| meta.event_time),
-            watermark: self.plan.watermark,
-            output: Some(told_apart),
-        }
+        letter.value = document.map(String::into_bytes);
+        letter
     }
 }
 

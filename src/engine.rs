@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::admission::{Admitted, DecodedRange, Letter, admit};
+use crate::admission::{Admitted, DecodedRange, Entry, Letter, admit};
 use crate::batch::{BatchId, BatchPlan, BoundedRun, SinkMode};
 use crate::checkpoint::record::{CommitRecord, Counts, LastRecord, Metadata, PartitionRecord, StateFile};
 use crate::checkpoint::{Checkpoint, Location, Recovered};
@@ -651,9 +651,14 @@ impl Engine {
             let source = &self.program.sources[view.source];
             let of_source: Vec<&DecodedRange> =
                 ranges.iter().filter(|range| *range.records.tp.topic == *source.topic).collect();
-            let keys = &self.committed.sides[side.index()].keys;
+            let entry = Entry {
+                source,
+                view,
+                side: self.program.join.as_ref().map(|join| join.side(side)),
+                keys: &self.committed.sides[side.index()].keys,
+            };
             let Admitted { rows, filtered_keys: filtered, letters: refused } =
-                admit(source, view, &of_source, keys, plan, &mut clocks, &mut counts).await?;
+                admit(&entry, &of_source, plan, &mut clocks, &mut counts).await?;
             letters.extend(refused);
             admitted.push(rows);
             filtered_keys.push(filtered);
@@ -670,6 +675,8 @@ impl Engine {
                 counts.joined = joined.num_joined;
                 counts.unmatched = joined.num_unmatched;
                 counts.pairs = joined.num_pairs as u64;
+                counts.refused = joined.failed.len() as u64;
+                letters.extend(joined.failed.iter().map(|failed| failed.letter(&self.program, plan)));
                 (judged, joined.origins, joined.changes.into())
             }
             None => {

@@ -7,16 +7,23 @@
 //! watermark ─► rows that no partner can reach any more ─► alone, if the join keeps them
 //! ```
 //!
+//! A pair, or a row alone, for which the view can't be computed gives no row. It is a dead letter
+//! `refused`, beside the fates of its records: those have joined, or not, whatever the view shows of them.
+//!
 //! Nothing here changes the state: the outcome is a value, applied once the sinks have the rows.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 
+use crate::admission::Letter;
+use crate::batch::BatchPlan;
 use crate::clock::Nanos;
 use crate::error::Result;
-use crate::query::join_view::{JoinView, Pairs, Side};
+use crate::query::Program;
+use crate::query::join_view::{JoinView, Side};
+use crate::query::pair_match::{MatchInput, Matches};
+use crate::query::pair_rows::Shown;
 use crate::state::{KeyRows, RowMeta, RowRef, Rows, SideChanges, SideState};
 
 /// What a batch of the join gives.
@@ -40,6 +47,35 @@ pub struct Joined {
     pub changes: [SideChanges; 2],
     /// For each left input row that is in `changes[0].matched` or `added`: where.
     pub left_slots: HashMap<u32, LeftSlot>,
+    /// Pairs and rows alone for which the view could not be computed.
+    pub failed: Vec<FailedRow>,
+}
+
+/// A row that the view should have and that could not be computed.
+#[derive(Debug)]
+pub struct FailedRow {
+    /// The left and right record behind it.
+    pub origin: [Option<RowMeta>; 2],
+    /// What of the view failed.
+    pub failed: &'static str,
+    /// The expression's error.
+    pub error: String,
+}
+
+impl FailedRow {
+    /// Its letter, at the right record, else the left; told apart from others of the record by the left one.
+    pub fn letter(&self, program: &Program, plan: &BatchPlan) -> Letter {
+        let view = &program.view.name;
+        let position = |side: Side| {
+            let meta = self.origin[side.index()]?;
+            Some(format!("{}/{}/{}", program.topic(side), meta.partition, meta.offset))
+        };
+        let records: Vec<String> = Side::BOTH.into_iter().filter_map(position).collect();
+        let error = format!("the view \"{view}\" {} {}: {}", self.failed, records.join(" with "), self.error);
+        let letter = Letter::of_row(program, plan, self.origin, view, error);
+        tracing::warn!("{}", letter.error.as_deref().unwrap_or_default());
+        letter
+    }
 }
 
 /// Where a left row's count of valid partners is kept.
@@ -53,22 +89,16 @@ pub enum LeftSlot {
 
 /// Joins the new rows of a batch.
 ///
-/// * `new`: admitted rows of each side, with their side's columns.
+/// * `new`: admitted rows of each side, with their side's columns and the hashes of their keys.
 /// * `filtered_keys`: the keys of admitted rows that the side's view filtered out.
 /// * `after`: the watermark that the batch ends with; `None` evicts nothing.
 pub async fn join(
     view: &JoinView,
     state: [&SideState; 2],
-    mut new: [Rows; 2],
+    new: [Rows; 2],
     filtered_keys: [KeyRows; 2],
     after: Option<Nanos>,
 ) -> Result<Joined> {
-    for side in Side::BOTH {
-        let hashes = view.side(side).key_hashes(&new[side.index()].columns)?;
-        for (meta, hash) in new[side.index()].meta.iter_mut().zip(hashes) {
-            meta.key_hash = hash;
-        }
-    }
     let hashes = |side: Side| new[side.index()].meta.iter().filter_map(|meta| meta.key_hash);
     // Each side's state answers to the keys of the other side's new rows.
     let partners: [Vec<RowRef>; 2] = Side::BOTH.map(|side| state[side.index()].lookup(hashes(side.other())));
@@ -77,34 +107,28 @@ pub async fn join(
         let old = state[side.index()].rows(&partners[side.index()])?;
         inputs.push(new[side.index()].followed_by(&old)?);
     }
-    let is_new = |side: Side| -> Vec<bool> {
-        let num_new = new[side.index()].len();
-        (0..inputs[side.index()].len()).map(|row| row < num_new).collect()
-    };
-    let (left_new, right_new) = (is_new(Side::Left), is_new(Side::Right));
-    let empty = || UInt32Array::from(Vec::<u32>::new());
-    let pairs = if inputs.iter().any(Rows::is_empty) {
-        let rows = RecordBatch::new_empty(Arc::clone(&view.schema));
-        Pairs { rows, left: empty(), right: empty(), kept: BooleanArray::from(Vec::<bool>::new()) }
-    } else {
-        view.pairs((&inputs[0].columns, &left_new), (&inputs[1].columns, &right_new)).await?
-    };
-    // Who has matched is decided before the view's WHERE.
-    let matched: [HashSet<u32>; 2] =
-        [&pairs.left, &pairs.right].map(|rows| rows.values().iter().copied().collect());
-    let keep = |rows: &UInt32Array| -> Result<UInt32Array> {
-        Ok(arrow::compute::filter(rows, &pairs.kept)?.as_primitive().clone())
-    };
-    let (pair_left, pair_right) = (keep(&pairs.left)?, keep(&pairs.right)?);
-    let pairs = arrow::compute::filter_record_batch(&pairs.rows, &pairs.kept)?;
-
-    let mut origins: Vec<[Option<RowMeta>; 2]> = pair_left
-        .values()
-        .iter()
-        .zip(pair_right.values())
-        .map(|(&left, &right)| [Some(inputs[0].meta[left as usize]), Some(inputs[1].meta[right as usize])])
-        .collect();
-    let mut batches = vec![pairs];
+    let matches = match_inputs(view, &new, &inputs)?;
+    // Who has matched is decided before the view's WHERE and SELECT; of a pair for which ON can't be
+    // computed nobody can say that it has not.
+    let mut matched: [HashSet<u32>; 2] =
+        [&matches.left, &matches.right].map(|rows| rows.iter().copied().collect());
+    for &((left, right), _) in &matches.failed {
+        matched[0].insert(left);
+        matched[1].insert(right);
+    }
+    let origin_of =
+        |left: u32, right: u32| [Some(inputs[0].meta[left as usize]), Some(inputs[1].meta[right as usize])];
+    let mut failed: Vec<FailedRow> = Vec::new();
+    for ((left, right), error) in matches.failed {
+        failed.push(FailedRow { origin: origin_of(left, right), failed: "could not compare", error });
+    }
+    let (left, right) = (UInt32Array::from(matches.left), UInt32Array::from(matches.right));
+    let pairs = view.pairs((&inputs[0].columns, &left), (&inputs[1].columns, &right)).await?;
+    let origin_of_pair = |pair: u32| origin_of(left.value(pair as usize), right.value(pair as usize));
+    failed.extend(failed_rows(&pairs, origin_of_pair));
+    let mut origins: Vec<[Option<RowMeta>; 2]> = pairs.at.iter().map(|&pair| origin_of_pair(pair)).collect();
+    let pair_left = UInt32Array::from_iter_values(pairs.at.iter().map(|&pair| left.value(pair as usize)));
+    let mut batches = vec![pairs.rows];
     let (mut num_joined, mut num_unmatched) = (0, 0);
     let mut changes = Vec::new();
     let mut left_slots = HashMap::new();
@@ -122,13 +146,15 @@ pub async fn join(
         num_joined += outcome.num_joined;
         num_unmatched += outcome.alone.len() as u64;
         if view.keeps_unmatched(side) && !outcome.alone.is_empty() {
-            let (rows, kept) = view.alone(side, &outcome.alone.columns).await?;
-            batches.push(arrow::compute::filter_record_batch(&rows, &kept)?);
-            let kept = outcome.alone.meta.iter().zip(kept.values().iter()).filter(|(_, kept)| *kept);
-            origins.extend(kept.map(|(&meta, _)| match side {
-                Side::Left => [Some(meta), None],
-                Side::Right => [None, Some(meta)],
-            }));
+            let alone = view.alone(side, &outcome.alone.columns).await?;
+            let origin_of_row = |row: u32| {
+                let mut origin = [None, None];
+                origin[side.index()] = Some(outcome.alone.meta[row as usize]);
+                origin
+            };
+            failed.extend(failed_rows(&alone, origin_of_row));
+            origins.extend(alone.at.iter().map(|&row| origin_of_row(row)));
+            batches.push(alone.rows);
         }
         if side == Side::Left {
             left_slots = outcome.slots;
@@ -150,7 +176,33 @@ pub async fn join(
         num_unmatched,
         changes: [left_changes, right_changes],
         left_slots,
+        failed,
     })
+}
+
+fn match_inputs(view: &JoinView, new: &[Rows; 2], inputs: &[Rows]) -> Result<Matches> {
+    if inputs.iter().any(Rows::is_empty) {
+        return Ok(Matches::default());
+    }
+    let event_times: Vec<Vec<Nanos>> =
+        inputs.iter().map(|rows| rows.meta.iter().map(|meta| meta.event_time).collect()).collect();
+    let input = |side: Side| MatchInput {
+        columns: &inputs[side.index()].columns,
+        event_times: &event_times[side.index()],
+        num_new: new[side.index()].len(),
+    };
+    view.matches(input(Side::Left), input(Side::Right))
+}
+
+fn failed_rows(shown: &Shown, origin: impl Fn(u32) -> [Option<RowMeta>; 2]) -> Vec<FailedRow> {
+    let failed = shown.failed.iter();
+    failed
+        .map(|(row, error)| FailedRow {
+            origin: origin(*row),
+            failed: "could not be computed for",
+            error: error.clone(),
+        })
+        .collect()
 }
 
 struct Settled {

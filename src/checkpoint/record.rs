@@ -201,7 +201,7 @@ pub struct Counts {
     pub valid: u64,
     /// Pairs that a rule rejected.
     pub rejected: u64,
-    /// Rows that a sink could not store.
+    /// Rows of the view or of an output that could not be computed, or that a sink could not store.
     pub refused: u64,
     /// Rows whose `_id` another document has.
     pub conflict: u64,

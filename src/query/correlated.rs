@@ -406,7 +406,9 @@ mod tests {
     use datafusion::sql::parser::{DFParserBuilder, Statement};
 
     use super::*;
+    use crate::query::scalar::{Scalars, compile};
     use crate::query::session::{Prepared, confined, plan_statement};
+    use crate::query::sql_file::SqlFile;
 
     const NUMBERS: [Option<i32>; 8] = [Some(1), Some(2), None, Some(2), Some(5), Some(-3), Some(1), Some(0)];
     const WORDS: [Option<&str>; 8] =
@@ -442,8 +444,10 @@ mod tests {
             panic!("{sql}")
         };
         let plan = plan_statement(state, Statement::Statement(statement)).expect(sql);
+        let file = SqlFile { path: "test.sql".to_owned(), text: sql.to_owned() };
+        let Scalars { plan, now, .. } = compile(&file, plan).expect(sql);
         let plan = take_apart(plan).expect(sql);
-        let prepared = Prepared::try_new(state, plan).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let prepared = Prepared::try_new(state, &plan, now).unwrap_or_else(|error| panic!("{sql}: {error}"));
         let rows = futures::executor::block_on(prepared.run(0)).ok()?;
         let order = arrow::compute::sort_to_indices(rows.column(1), None, None).expect("sorted");
         let rows = arrow::compute::take_record_batch(&rows, &order).expect("taken");

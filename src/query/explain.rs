@@ -39,8 +39,8 @@ pub fn explain(program: &Program) -> String {
     if let Some(join) = &program.join {
         section(
             &mut text,
-            "DataFusion's physical plan of a batch's pairs",
-            plan_lines(&join.describe_pairs()),
+            "DataFusion's physical plan of the view's rows",
+            plan_lines(&join.describe_rows()),
         );
     }
     for output in &program.outputs {
@@ -71,6 +71,7 @@ pub fn notes(program: &Program) -> Vec<String> {
     if !rounded.is_empty() {
         notes.push(format!("MongoDB stores times in milliseconds, rounded down: {}", rounded.join(", ")));
     }
+    notes.extend(program.view_notes.iter().map(|(view, note)| format!("view {view}: {}", note.text())));
     for rule in &program.rules {
         notes.extend(rule.notes.iter().map(|note| format!("rule {}: {}", rule.name, note.text())));
     }
@@ -124,7 +125,6 @@ fn describe_single(program: &Program) -> String {
 
 fn describe_join(program: &Program, join: &JoinView) -> Vec<String> {
     let (left, right) = (join.side(Side::Left), join.side(Side::Right));
-    let keys: Vec<String> = join.keys.iter().map(|(left, right)| format!("{left} = {right}")).collect();
     let (least, greatest) = join.time_range;
     let mut lines = vec![
         format!(
@@ -134,9 +134,12 @@ fn describe_join(program: &Program, join: &JoinView) -> Vec<String> {
             join.join_type.to_string().to_uppercase(),
             right.alias
         ),
-        format!("key: {}", keys.join(" AND ")),
+        format!("key: {}", join.keys.join(" AND ")),
         format!("time: the right row is {} to {} its left row", relative(least), relative(greatest)),
     ];
+    if !join.predicates.is_empty() {
+        lines.push(format!("and: {}", join.predicates.join(" AND ")));
+    }
     for side in Side::BOTH {
         lines.push(describe_side(program, join, side));
     }
@@ -239,7 +242,7 @@ mod tests {
             "it leaves with its first partner, since the PRIMARY KEY of o is the join key",
             "not_already_paid  (in rounds",
             "validated_orders to MongoDB ecomm_mart.validated_orders; _id is order_id",
-            "HashJoinExec",
+            "ProjectionExec: expr=[o.order_id@0 as order_id",
         ] {
             assert!(text.contains(part), "no \"{part}\" in:\n{text}");
         }

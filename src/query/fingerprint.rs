@@ -16,7 +16,7 @@ use crate::query::join_view::Side;
 pub struct Fingerprint {
     sources: Vec<SourceFingerprint>,
     join_type: Option<String>,
-    keys: Vec<(String, String)>,
+    keys: Vec<String>,
     time_range: Option<(i64, i64)>,
     /// The other predicates of ON: which rows can match is part of which rows were kept.
     predicates: Vec<String>,

@@ -15,17 +15,23 @@ pub mod explain;
 pub(crate) mod field_type;
 pub mod fingerprint;
 pub mod folder;
+pub(crate) mod join_condition;
+pub mod join_side;
 pub mod join_view;
 pub(crate) mod lookup;
 pub mod output;
+pub(crate) mod pair_match;
+pub(crate) mod pair_rows;
 pub mod reference;
 pub(crate) mod reference_rows;
+pub(crate) mod row_wise;
 pub mod rule;
 pub mod scalar;
 pub(crate) mod session;
 pub mod source_table;
 pub mod source_view;
 pub mod sql_file;
+pub(crate) mod star;
 pub(crate) mod statement;
 pub(crate) mod time_range;
 pub mod view;
@@ -50,10 +56,12 @@ use join_view::{JoinView, Side};
 use lookup::{Lookup, Lookups, num_scans};
 use output::Output;
 use rule::Rule;
+use scalar::{Note, Scalars};
 use session::{least_volatility, plan_statement};
-use source_table::SourceTable;
+use source_table::{SOURCE_COLUMNS, SourceTable};
 use source_view::{SourceSubtree, SourceView};
 use sql_file::{SqlFile, refuse, refuse_at, sql_error};
+use star::exclude_system_columns;
 use statement::{Located, Statements, insert_targets, plain_name, table_name};
 use view::{DEAD_LETTERS, ViewTable};
 
@@ -72,6 +80,8 @@ pub struct Program {
     pub single: Option<SourceView>,
     /// The rows that rules and outputs read.
     pub view: ViewTable,
+    /// What a reader of a view's SQL should know, by the view's name.
+    pub view_notes: Vec<(String, Note)>,
     /// In path order.
     pub rules: Vec<Rule>,
     /// In path order.
@@ -86,7 +96,8 @@ impl Program {
     pub fn plan(folder: SqlFolder) -> Result<Self> {
         let statements = Statements::parse(&folder.files)?;
         let Tables { sources, sinks, mut lookups } = Tables::plan(&statements, &folder)?;
-        let Stream { view, join, single } = Stream::plan(&statements, &sources, &mut lookups, &folder)?;
+        let Stream { view, join, single, view_notes } =
+            Stream::plan(&statements, &sources, &mut lookups, &folder)?;
         let joined_schema =
             join.as_ref().map_or_else(|| Arc::clone(&view.schema), |join| Arc::clone(&join.joined_schema));
         let mut rules: Vec<Rule> = Vec::new();
@@ -107,7 +118,13 @@ impl Program {
         }
         let mut outputs: Vec<Output> = Vec::new();
         for located in &statements.outputs {
-            let output = Output::plan(located, &sinks, &view, &joined_schema, &lookups)?;
+            let mut located = Located { file: located.file, statement: located.statement.clone() };
+            if let Some(query) = &mut located.statement.source {
+                exclude_system_columns(query, &|table| {
+                    if table == view.name { view.system_columns() } else { Vec::new() }
+                });
+            }
+            let output = Output::plan(&located, &sinks, &view, &joined_schema, &lookups)?;
             if outputs.iter().any(|other| other.name == output.name || other.target == output.target) {
                 return Err(refuse_at(located.file, "INTO", format!("two INSERTs fill \"{}\"", output.name))
                     .advise("one INSERT fills one sink table; combine their conditions, or give each a sink of its own"));
@@ -120,7 +137,8 @@ impl Program {
                     "add CREATE EXTERNAL TABLE <name> STORED AS MONGODB … and INSERT INTO <name> SELECT …",
                 ));
         }
-        Ok(Self { sources, join, single, view, rules, outputs, hash: folder.hash(), folder: folder.clone() })
+        let hash = folder.hash();
+        Ok(Self { sources, join, single, view, view_notes, rules, outputs, hash, folder: folder.clone() })
     }
 
     /// The rows that each source gives: of a join left, then right.
@@ -133,6 +151,12 @@ impl Program {
     /// join there is nothing to wait for.
     pub fn reach(&self, side: Side) -> Nanos {
         self.join.as_ref().map_or(0, |join| join.reach(side))
+    }
+
+    /// The topic of one side.
+    pub fn topic(&self, side: Side) -> &Arc<str> {
+        let source = self.input(side).map_or(0, |input| input.source);
+        &self.sources[source].topic
     }
 
     /// The rows of one side; of a program without a join the left one is the only source.
@@ -200,6 +224,7 @@ struct Stream {
     view: ViewTable,
     join: Option<JoinView>,
     single: Option<SourceView>,
+    view_notes: Vec<(String, Note)>,
 }
 
 /// A view over one source.
@@ -225,6 +250,7 @@ impl Stream {
         tables.extend(lookup::tables(lookups));
         let mut source_views: Vec<SourceViewPlan<'_>> = Vec::new();
         let mut join: Option<(String, JoinView)> = None;
+        let mut view_notes: Vec<(String, Note)> = Vec::new();
         for view in in_order_of_names(&statements.views)? {
             let name = table_name(view.file, &view.statement.name)?;
             if name == DEAD_LETTERS || tables.iter().any(|(other, _)| *other == name) {
@@ -242,12 +268,14 @@ impl Stream {
                     "rules and outputs read {joined} itself: write its SELECT and WHERE there"
                 )));
             }
-            let plan = plan_create_view(view, tables.clone())?;
+            let plan = plan_create_view(view, tables.clone(), sources)?;
             let num_streams = num_scans(&plan, |table| sources.iter().any(|source| source.name == table))?;
             let plan = match num_streams {
                 0 | 1 => {
                     refuse_changing(view, &plan)?;
-                    scalar::compile(view.file, plan)?.plan
+                    let Scalars { plan, notes, .. } = scalar::compile(view.file, plan)?;
+                    view_notes.extend(notes.into_iter().map(|note| (name.clone(), note)));
+                    plan
                 }
                 _ => plan,
             };
@@ -277,9 +305,14 @@ impl Stream {
         }
         match (join, sources) {
             (Some((name, join)), [_, _]) => {
-                Ok(Self { view: ViewTable { name, schema: Arc::clone(&join.schema) }, join: Some(join), single: None })
+                view_notes.extend(join.notes().iter().map(|&note| (name.clone(), note)));
+                let view = ViewTable { name, schema: Arc::clone(&join.schema) };
+                Ok(Self { view, join: Some(join), single: None, view_notes })
             }
-            (None, [source]) => Self::without_join(source, sources, &source_views, folder),
+            (None, [source]) => {
+                let (view, single) = Self::without_join(source, sources, &source_views, folder)?;
+                Ok(Self { view, join: None, single: Some(single), view_notes })
+            }
             (None, [left, right]) => Err(Error::config(format!(
                 "the SQL folder \"{}\" has two Kafka tables and no view that joins them",
                 folder.root.display()
@@ -304,7 +337,7 @@ impl Stream {
         sources: &[SourceTable],
         views: &[SourceViewPlan<'_>],
         folder: &SqlFolder,
-    ) -> Result<Self> {
+    ) -> Result<(ViewTable, SourceView)> {
         let state = session::confined(Vec::new())?;
         let mut last = views.iter().filter(|view| !view.is_read);
         let (name, plan, file) = match (last.next(), last.next()) {
@@ -329,7 +362,7 @@ impl Stream {
         let single = subtree.build(file, &state, |_| true)?;
         let schema: SchemaRef =
             Arc::new(Schema::new(plan.schema().fields().iter().cloned().collect::<Vec<_>>()));
-        Ok(Self { view: ViewTable { name, schema }, join: None, single: Some(single) })
+        Ok((ViewTable { name, schema }, single))
     }
 }
 
@@ -383,6 +416,7 @@ fn refuse_changing(view: &Located<'_, CreateView>, plan: &LogicalPlan) -> Result
 fn plan_create_view(
     view: &Located<'_, CreateView>,
     tables: Vec<(String, Arc<dyn TableProvider>)>,
+    sources: &[SourceTable],
 ) -> Result<LogicalPlan> {
     let state = session::confined(tables)?;
     if view.statement.materialized
@@ -397,7 +431,12 @@ fn plan_create_view(
         )
         .advise("write CREATE VIEW <name> AS SELECT …"));
     }
-    let statement = DfStatement::Statement(Box::new(Statement::CreateView(view.statement.clone())));
+    let mut statement = view.statement.clone();
+    exclude_system_columns(&mut statement.query, &|table| {
+        let is_source = sources.iter().any(|source| source.name == table);
+        if is_source { SOURCE_COLUMNS.map(str::to_owned).to_vec() } else { Vec::new() }
+    });
+    let statement = DfStatement::Statement(Box::new(Statement::CreateView(statement)));
     let plan = plan_statement(&state, statement).map_err(|e| sql_error(view.file, &e))?;
     match plan {
         LogicalPlan::Ddl(DdlStatement::CreateView(create)) => Ok(create.input.as_ref().clone()),

@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, TableReference};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{Error, Result};
 use crate::query::lookup::refuse_node;
@@ -80,9 +80,30 @@ impl<'a> SourceSubtree<'a> {
         Ok(Some(Self { source_index, source, alias, plan: plan.clone(), is_bare }))
     }
 
+    /// What a column of the subtree is, in the columns that the source declares.
+    pub(crate) fn definition(&self, name: &str) -> Option<Expr> {
+        definition(&self.plan, name)
+    }
+
+    /// The columns that a [`definition`](Self::definition) names.
+    pub(crate) fn source_schema(&self) -> Result<DFSchemaRef> {
+        Ok(Arc::new(DFSchema::try_from(self.source.sql_schema())?))
+    }
+
     /// The column of the source that a column of the subtree is, unchanged; `None` if it is computed.
     pub(crate) fn lineage(&self, name: &str) -> Option<String> {
-        lineage(&self.plan, name)
+        match self.definition(name)? {
+            Expr::Column(column) => Some(column.name),
+            Expr::Cast(Cast { expr, field }) => match *expr {
+                Expr::Column(column) => {
+                    let declared = self.source.sql_schema();
+                    let same = declared.field_with_name(&column.name).ok()?.data_type() == field.data_type();
+                    same.then_some(column.name)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Whether `column` of the rest of the plan is the watermark column.
@@ -252,21 +273,23 @@ impl SourceView {
     }
 }
 
-fn lineage(plan: &LogicalPlan, name: &str) -> Option<String> {
+fn definition(plan: &LogicalPlan, name: &str) -> Option<Expr> {
     match plan {
-        LogicalPlan::TableScan(_) => Some(name.to_owned()),
-        LogicalPlan::SubqueryAlias(alias) => lineage(&alias.input, name),
-        LogicalPlan::Filter(filter) => lineage(&filter.input, name),
+        LogicalPlan::TableScan(_) => Some(Expr::Column(Column::from_name(name))),
+        LogicalPlan::SubqueryAlias(alias) => definition(&alias.input, name),
+        LogicalPlan::Filter(filter) => definition(&filter.input, name),
         LogicalPlan::Projection(projection) => {
             let position = projection.schema.fields().iter().position(|field| field.name() == name)?;
-            let mut expr = &projection.expr[position];
-            while let Expr::Alias(alias) = expr {
-                expr = &alias.expr;
-            }
-            match expr {
-                Expr::Column(column) => lineage(&projection.input, &column.name),
-                _ => None,
-            }
+            let defined = projection.expr[position].clone().unalias().transform(|expr| {
+                Ok(match &expr {
+                    Expr::Column(column) => match definition(&projection.input, &column.name) {
+                        Some(below) => Transformed::yes(below),
+                        None => Transformed::no(expr),
+                    },
+                    _ => Transformed::no(expr),
+                })
+            });
+            defined.ok().map(|defined| defined.data)
         }
         _ => None,
     }

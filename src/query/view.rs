@@ -67,6 +67,13 @@ impl ViewTable {
         self.extended(columns)
     }
 
+    /// The columns that outputs read beside those that somebody declared or selected.
+    pub(crate) fn system_columns(&self) -> Vec<String> {
+        let schema = self.output_schema();
+        let names = schema.fields().iter().map(|field| field.name());
+        names.filter(|name| name.starts_with('_')).cloned().collect()
+    }
+
     /// What outputs read.
     pub(crate) fn output_schema(&self) -> SchemaRef {
         let mut columns = Self::rule_columns();

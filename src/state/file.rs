@@ -23,7 +23,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::batch::BatchId;
 use crate::error::{Error, Result};
-use crate::query::join_view::SidePlan;
+use crate::query::join_side::SidePlan;
 use crate::state::{KeyRows, RowMeta, RowRef, Rows, SideChanges, SideState};
 
 const CHANGE: &str = "_change";

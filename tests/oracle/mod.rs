@@ -26,7 +26,7 @@ use ecomm_batch::query::sql_file::SqlFile;
 use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::sink::memory::MemorySink;
 use ecomm_batch::source::memory::MemorySource;
-use model::{Body, Joined, Keys, Message, Model, Place, Predicate, Range, Row, Shape};
+use model::{Body, Fails, Joined, Keys, Message, Model, Place, Predicate, Range, Row, Shape, Times};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
@@ -51,12 +51,14 @@ enum Step {
 
 fn messages(base: i64) -> impl Strategy<Value = Vec<Message>> {
     let body = prop_oneof![
-        30 => (0..40u8, prop::option::weighted(0.9, 0..4u8), -600..600i64, 1..6i64).prop_map(
-            move |(id, key, ahead, amount)| Body::Row { id, key, at: base + ahead, amount }
+        30 => (0..40u8, prop::option::weighted(0.9, 0..4u8), -600..600i64, 1..6i64, prop::bool::weighted(0.1)).prop_map(
+            move |(id, key, ahead, amount, bad)| Body::Row { id, key, at: base + ahead, amount, bad }
         ),
         1 => Just(Body::Malformed),
         1 => Just(Body::Tombstone),
-        1 => (0..40u8, 0..4u8).prop_map(|(id, key)| Body::Row { id, key: Some(key), at: 86_400, amount: 1 }),
+        1 => (0..40u8, 0..4u8, any::<bool>()).prop_map(
+            |(id, key, bad)| Body::Row { id, key: Some(key), at: 86_400, amount: 1, bad }
+        ),
     ];
     let message = (0..2usize, 0..3i32, 0..3i64, body).prop_map(|(side, partition, timestamp, body)| {
         Message { side, partition, timestamp_ms: START_MS + timestamp, body }
@@ -116,22 +118,43 @@ fn shape(keeps: [bool; 2]) -> impl Strategy<Value = Shape> {
         Predicate::RightAmount,
         Predicate::SameAmount,
     ]);
-    let range = prop::sample::select(vec![(-300, 300), (0, 600), (-30, 30), (300, 600), (-600, -120)]);
+    let times = prop::sample::select(vec![
+        Times::Range(-300, 300),
+        Times::Range(0, 600),
+        Times::Range(-30, 30),
+        Times::Range(300, 600),
+        Times::Range(-600, -120),
+        Times::Same { unit: "minute", seconds: 60 },
+        Times::Same { unit: "hour", seconds: 3600 },
+    ]);
+    let fails = prop_oneof![
+        5 => Just(Fails::None),
+        1 => Just(Fails::Key),
+        1 => (0..2usize).prop_map(Fails::Own),
+        1 => Just(Fails::On),
+        1 => Just(Fails::Where),
+        1 => Just(Fails::Select),
+    ];
     let delay = prop::sample::select(vec![0, 300, 600]);
-    (keys, predicate, range, [delay.clone(), delay], prop::bool::weighted(0.3), prop::bool::weighted(0.2))
-        .prop_map(move |(keys, predicate, range, delay, source_view, view_where)| Shape {
+    let rare = [0.3, 0.2, 0.2].map(prop::bool::weighted);
+    (keys, predicate, times, fails, [delay.clone(), delay], rare).prop_map(
+        move |(keys, predicate, times, fails, delay, [source_view, view_where, meets_null])| Shape {
             keeps,
             keys,
             predicate,
-            range,
+            meets_null,
+            times,
+            fails,
             delay,
             source_view,
             view_where,
-        })
+        },
+    )
 }
 
-/// The view's SELECT, for the engine and for the oracle alike.
-fn view_sql(shape: &Shape) -> String {
+/// The view's SELECT. That of the oracle has TRY_CAST in place of CAST, and NULL in `n` where the view fails.
+fn view_sql(shape: &Shape, is_oracle: bool) -> String {
+    let cast = if is_oracle { "TRY_CAST" } else { "CAST" };
     let join = match shape.keeps {
         [false, false] => "INNER",
         [true, false] => "LEFT",
@@ -146,17 +169,44 @@ fn view_sql(shape: &Shape) -> String {
     };
     // A view that renames its columns and hides the PRIMARY KEY, or the table as it stands.
     let (left, key, at) = if shape.source_view {
-        ("(SELECT k AS k2, at AS at2, amount, _partition, _offset FROM l WHERE amount <> 2)", "k2", "at2")
+        ("(SELECT k AS k2, at AS at2, amount, n, _partition, _offset FROM l WHERE amount <> 2)", "k2", "at2")
     } else {
         ("l", "k", "at")
     };
-    let (least, greatest) = shape.range;
-    let view_where =
-        if shape.view_where { " WHERE COALESCE(a.amount, 0) + COALESCE(b.amount, 0) <> 4" } else { "" };
+    let compared = if shape.meets_null { "IS NOT DISTINCT FROM" } else { "=" };
+    let times = match shape.times {
+        Times::Range(least, greatest) => format!(
+            "b.at >= a.{at} + INTERVAL '{least} seconds' AND b.at <= a.{at} + INTERVAL '{greatest} seconds'"
+        ),
+        Times::Same { unit, .. } => format!("date_trunc('{unit}', b.at) = date_trunc('{unit}', a.{at})"),
+    };
+    let number = |text: &str| format!("{cast}({text} AS BIGINT)");
+    let of_both = number("concat(COALESCE(a.n, '1'), COALESCE(b.n, '1'))");
+    let failing_on = match shape.fails {
+        Fails::Key => format!(" AND {} * 0 = {} * 0", number("a.n"), number("b.n")),
+        Fails::Own(side) => format!(" AND {} > 0", number(["a.n", "b.n"][side])),
+        Fails::On if is_oracle => format!(" AND COALESCE({of_both} > 0, TRUE)"),
+        Fails::On => format!(" AND {of_both} > 0"),
+        _ => String::new(),
+    };
+    let sum = "COALESCE(a.amount, 0) + COALESCE(b.amount, 0) <> 4";
+    // In an AND it would be open which is asked first.
+    let view_where = match (shape.fails == Fails::Where, shape.view_where) {
+        (false, false) => String::new(),
+        (false, true) => format!(" WHERE {sum}"),
+        (true, false) => format!(" WHERE {of_both} > 0"),
+        (true, true) => format!(" WHERE CASE WHEN {sum} THEN {of_both} > 0 ELSE FALSE END"),
+    };
+    let shown = match shape.fails {
+        Fails::Select => of_both,
+        Fails::On if is_oracle => {
+            format!("CASE WHEN a._offset IS NOT NULL AND b._offset IS NOT NULL THEN {of_both} ELSE 1 END")
+        }
+        _ => "1".to_owned(),
+    };
     format!(
-        "SELECT a._partition AS lp, a._offset AS lo, b._partition AS rp, b._offset AS ro \
-         FROM {left} AS a {join} JOIN r AS b ON a.{key} = b.k \
-         AND b.at >= a.{at} + INTERVAL '{least} seconds' AND b.at <= a.{at} + INTERVAL '{greatest} seconds'{predicate}{view_where}"
+        "SELECT a._partition AS lp, a._offset AS lo, b._partition AS rp, b._offset AS ro, {shown} AS n \
+         FROM {left} AS a {join} JOIN r AS b ON (a.{key} {compared} b.k) AND {times}{predicate}{failing_on}{view_where}"
     )
 }
 
@@ -170,7 +220,7 @@ fn folder(shape: &Shape) -> SqlFolder {
         let not_null = if shape.keys == Keys::JoinKey && side == 0 { " NOT NULL" } else { "" };
         format!(
             "CREATE UNBOUNDED EXTERNAL TABLE {name} (id VARCHAR NOT NULL, k VARCHAR{not_null}, at TIMESTAMP NOT NULL, \
-             amount DECIMAL(10, 2) NOT NULL{primary}) STORED AS KAFKA LOCATION '{name}' \
+             amount DECIMAL(10, 2) NOT NULL, n VARCHAR NOT NULL{primary}) STORED AS KAFKA LOCATION '{name}' \
              OPTIONS ('watermark.column' 'at', 'watermark.delay' '{delay} seconds')",
             name = TOPICS[side],
             delay = shape.delay[side],
@@ -184,7 +234,7 @@ fn folder(shape: &Shape) -> SqlFolder {
     let texts = [
         ("l.sql", table(0)),
         ("r.sql", table(1)),
-        ("v.sql", format!("CREATE VIEW v AS {}", view_sql(shape))),
+        ("v.sql", format!("CREATE VIEW v AS {}", view_sql(shape, false))),
         ("joined.sql", output("joined", "SELECT lp, lo, rp, ro FROM v")),
         (
             "letters.sql",
@@ -274,13 +324,16 @@ impl Pipeline {
 
     fn append(&mut self, message: &Message) {
         let value = match &message.body {
-            Body::Row { id, key, at, amount } => {
+            Body::Row { id, key, at, amount, bad } => {
                 let at = chrono_text(BASE_S + at);
                 let mut key = key.map_or("null".to_owned(), |key| format!("\"k{key}\""));
                 if key == "null" && self.shape.keys == Keys::JoinKey && message.side == 0 {
                     key = "\"none\"".to_owned();
                 }
-                Some(format!(r#"{{"id":"i{id}","k":{key},"at":"{at}","amount":{amount}.00}}"#).into_bytes())
+                let n = if *bad { "x" } else { "7" };
+                let json =
+                    format!(r#"{{"id":"i{id}","k":{key},"at":"{at}","amount":{amount}.00,"n":"{n}"}}"#);
+                Some(json.into_bytes())
             }
             Body::Malformed => Some(b"{".to_vec()),
             Body::Tombstone => None,
@@ -372,8 +425,9 @@ impl Pipeline {
             let batch = admitted_rows(&self.model.admitted[side]).map_err(failed)?;
             context.register_batch(TOPICS[side], batch).map_err(failed)?;
         }
-        let batches =
-            context.sql(&view_sql(&self.shape)).await.map_err(failed)?.collect().await.map_err(failed)?;
+        // Where the view fails there is no row.
+        let sql = format!("SELECT * FROM ({}) WHERE n IS NOT NULL", view_sql(&self.shape, true));
+        let batches = context.sql(&sql).await.map_err(failed)?.collect().await.map_err(failed)?;
         let mut at_once: Vec<Joined> = batches.iter().flat_map(origins).collect();
         streamed.sort_unstable();
         at_once.sort_unstable();
@@ -449,6 +503,7 @@ fn admitted_rows(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> 
         Field::new("k", DataType::Utf8, true),
         Field::new("at", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
         Field::new("amount", DataType::Decimal128(10, 2), false),
+        Field::new("n", DataType::Utf8, false),
         Field::new("_partition", DataType::Int32, false),
         Field::new("_offset", DataType::Int64, false),
     ]);
@@ -462,6 +517,7 @@ fn admitted_rows(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> 
                 rows.iter().map(|row| (BASE_S + row.at) * 1_000_000_000),
             )),
             Arc::new(amounts.with_precision_and_scale(10, 2)?),
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| if row.bad { "x" } else { "7" }))),
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.origin.0))),
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.origin.1))),
         ],

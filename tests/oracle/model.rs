@@ -24,7 +24,14 @@ pub struct Message {
 
 #[derive(Clone, Debug)]
 pub enum Body {
-    Row { id: u8, key: Option<u8>, at: i64, amount: i64 },
+    /// `bad`: the text that should be a number is none.
+    Row {
+        id: u8,
+        key: Option<u8>,
+        at: i64,
+        amount: i64,
+        bad: bool,
+    },
     Malformed,
     Tombstone,
 }
@@ -47,14 +54,64 @@ pub enum Predicate {
     SameAmount,
 }
 
+/// Which times meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Bounds of right minus left event time.
+    Range(i64, i64),
+    /// Both lie in one minute, or hour: `date_trunc` of them is equal.
+    Same { unit: &'static str, seconds: i64 },
+}
+
+impl Times {
+    fn meet(self, left: i64, right: i64) -> bool {
+        match self {
+            Self::Range(least, greatest) => (least..=greatest).contains(&(right - left)),
+            Self::Same { seconds, .. } => left.div_euclid(seconds) == right.div_euclid(seconds),
+        }
+    }
+
+    /// How many whole seconds after a row of a side the last partner may come.
+    fn reach(self, side: SideIndex) -> i64 {
+        match self {
+            Self::Range(least, greatest) => [greatest, -least][side],
+            Self::Same { seconds, .. } => seconds - 1,
+        }
+    }
+
+    /// Highest minus lowest bound; of two that lie just below a whole second.
+    fn width(self) -> i64 {
+        match self {
+            Self::Range(least, greatest) => greatest - least,
+            Self::Same { seconds, .. } => 2 * seconds - 1,
+        }
+    }
+}
+
+/// The expression of the view that fails for bad rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fails {
+    None,
+    /// A key of both sides.
+    Key,
+    /// A predicate of ON on this side alone.
+    Own(SideIndex),
+    /// A predicate of ON on both.
+    On,
+    Where,
+    Select,
+}
+
 /// What a program is made of.
 #[derive(Clone, Debug)]
 pub struct Shape {
     pub keeps: [bool; 2],
     pub keys: Keys,
     pub predicate: Predicate,
-    /// Bounds of right minus left event time.
-    pub range: (i64, i64),
+    /// The key is compared by IS NOT DISTINCT FROM.
+    pub meets_null: bool,
+    pub times: Times,
+    pub fails: Fails,
     pub delay: [i64; 2],
     /// The left source is read through a view with `amount <> 2`.
     pub source_view: bool,
@@ -86,6 +143,7 @@ pub struct Row {
     pub key: Option<u8>,
     pub at: i64,
     pub amount: i64,
+    pub bad: bool,
     pub matched: bool,
     pub emitted: bool,
 }
@@ -142,18 +200,25 @@ impl Model {
         for left in 0..self.rows[0].len() {
             for right in 0..self.rows[1].len() {
                 let is_new = left >= first_new[0] || right >= first_new[1];
-                if is_new && self.matches(left, right) {
-                    let [lefts, rights] = &mut self.rows;
-                    let (l, r) = (&mut lefts[left], &mut rights[right]);
-                    assert!(
-                        !l.emitted && !r.emitted,
-                        "a row that went alone would have matched: {l:?} {r:?}"
-                    );
-                    (l.matched, r.matched) = (true, true);
-                    if self.shape.shows(Some(l.amount), Some(r.amount)) {
-                        outcome.joined.push((Some(l.origin), Some(r.origin)));
-                    }
+                if !is_new || !self.may_match(left, right) {
+                    continue;
                 }
+                let [lefts, rights] = &mut self.rows;
+                let (l, r) = (&mut lefts[left], &mut rights[right]);
+                assert!(!l.emitted && !r.emitted, "a row that went alone would have matched: {l:?} {r:?}");
+                let origins = (Some(l.origin), Some(r.origin));
+                let is_bad = l.bad || r.bad;
+                let shown = match self.shape.fails == Fails::On && is_bad {
+                    // Nobody can say that it has not matched.
+                    true => Show::Failed,
+                    false => self.shape.shows([Some(&*l), Some(&*r)], is_bad),
+                };
+                // The WHERE of an inner join is part of its ON.
+                if self.shape.keeps == [false, false] && shown == Show::Filtered {
+                    continue;
+                }
+                (l.matched, r.matched) = (true, true);
+                outcome.show(shown, origins);
             }
         }
         for side in [0, 1] {
@@ -162,7 +227,10 @@ impl Model {
                 let row = &mut self.rows[side][row];
                 if is_over && !row.matched && !row.emitted {
                     row.emitted = true;
-                    outcome.joined.extend(self.shape.alone(side, row));
+                    if self.shape.keeps[side] {
+                        let (shown, origins) = self.shape.alone(side, row);
+                        outcome.show(shown, origins);
+                    }
                 }
             }
         }
@@ -188,23 +256,37 @@ impl Model {
         arrived.sort_by_key(|(timestamp, partition, offset, _)| (*timestamp, *partition, *offset));
         for (_, partition, offset, body) in arrived {
             let mut letter = |reason| outcome.letters.push((side, partition, offset, reason));
-            let &Body::Row { id, key, at, amount } = body else {
+            let &Body::Row { id, key, at, amount, bad } = body else {
                 if matches!(body, Body::Malformed) {
                     letter("malformed");
                 }
                 continue;
             };
-            if at * 1000 > time_ms + MAX_AHEAD_S * 1000 {
+            let is_future = at * 1000 > time_ms + MAX_AHEAD_S * 1000;
+            if !is_future {
+                let max = self.maxima.entry((side, partition)).or_insert(at);
+                *max = at.max(*max);
+            }
+            let is_filtered = self.shape.source_view && side == 0 && amount == 2;
+            let fails = match self.shape.fails {
+                Fails::Key => true,
+                // A predicate that stands before guards it.
+                Fails::Own(of) => of == side && self.shape.admits(side, amount),
+                _ => false,
+            };
+            if bad && fails && !is_filtered {
+                letter("malformed");
+                continue;
+            }
+            if is_future {
                 letter("future");
                 continue;
             }
-            let max = self.maxima.entry((side, partition)).or_insert(at);
-            *max = at.max(*max);
             if self.watermark.is_some_and(|watermark| at < watermark) {
                 letter("late");
                 continue;
             }
-            let width = self.shape.range.1 - self.shape.range.0;
+            let width = self.shape.times.width();
             let primary = match (self.shape.keys, side) {
                 (Keys::None, _) => None,
                 (Keys::JoinKey, 0) => key,
@@ -219,9 +301,9 @@ impl Model {
                 self.keys[side].insert(primary, at);
             }
             let row =
-                Row { origin: (partition, offset), id, key, at, amount, matched: false, emitted: false };
+                Row { origin: (partition, offset), id, key, at, amount, bad, matched: false, emitted: false };
             self.admitted[side].push(row.clone());
-            if !(self.shape.source_view && side == 0 && amount == 2) {
+            if !is_filtered {
                 self.rows[side].push(row);
             }
         }
@@ -257,28 +339,22 @@ impl Model {
     }
 
     fn can_match(&self, side: SideIndex, row: &Row) -> bool {
-        let passes = match (self.shape.predicate, side) {
-            (Predicate::LeftAmount, 0) | (Predicate::RightAmount, 1) => row.amount > 3,
-            _ => true,
-        };
-        row.key.is_some() && passes
+        (row.key.is_some() || self.shape.meets_null) && self.shape.admits(side, row.amount)
     }
 
-    fn matches(&self, left: usize, right: usize) -> bool {
+    /// Whether all of ON holds that can't fail.
+    fn may_match(&self, left: usize, right: usize) -> bool {
         let (l, r) = (&self.rows[0][left], &self.rows[1][right]);
-        let (least, greatest) = self.shape.range;
         self.can_match(0, l)
             && self.can_match(1, r)
             && l.key == r.key
-            && (least..=greatest).contains(&(r.at - l.at))
+            && self.shape.times.meet(l.at, r.at)
             && (self.shape.predicate != Predicate::SameAmount || l.amount == r.amount)
-            // The WHERE of an inner join is part of its ON.
-            && (self.shape.keeps != [false, false] || self.shape.shows(Some(l.amount), Some(r.amount)))
     }
 
     fn can_still_match(&self, side: SideIndex, row: usize) -> bool {
         let row = &self.rows[side][row];
-        let reach = if side == 0 { self.shape.range.1 } else { -self.shape.range.0 };
+        let reach = self.shape.times.reach(side);
         let other_key_is_join_key = side == 1 && self.shape.keys == Keys::JoinKey;
         self.can_match(side, row)
             && self.watermark.is_none_or(|watermark| row.at + reach >= watermark)
@@ -292,24 +368,68 @@ impl Model {
 
     /// The rows that wait for a first partner, as the view would show them alone.
     pub fn waiting(&self) -> Vec<Joined> {
-        let waits = |row: &&Row| !row.matched && !row.emitted;
-        [0, 1]
-            .into_iter()
-            .flat_map(|side| {
-                self.rows[side].iter().filter(waits).filter_map(move |row| self.shape.alone(side, row))
-            })
-            .collect()
+        let mut waiting = Vec::new();
+        for side in [0, 1].into_iter().filter(|&side| self.shape.keeps[side]) {
+            for row in self.rows[side].iter().filter(|row| !row.matched && !row.emitted) {
+                if let (Show::Row, origins) = self.shape.alone(side, row) {
+                    waiting.push(origins);
+                }
+            }
+        }
+        waiting
+    }
+}
+
+/// What the view's WHERE and SELECT make of a pair, or of a row alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Show {
+    Row,
+    Filtered,
+    Failed,
+}
+
+impl Outcome {
+    fn show(&mut self, shown: Show, origins: Joined) {
+        match shown {
+            Show::Row => self.joined.push(origins),
+            Show::Filtered => {}
+            Show::Failed => self.refuse(origins),
+        }
+    }
+
+    /// A letter at the right record, else the left.
+    fn refuse(&mut self, origins: Joined) {
+        let (side, origin) = match origins {
+            (_, Some(right)) => (1, right),
+            (left, None) => (0, left.expect("a row has a record")),
+        };
+        self.letters.push((side, origin.0, origin.1, "refused"));
     }
 }
 
 impl Shape {
-    fn shows(&self, left: Option<i64>, right: Option<i64>) -> bool {
-        !self.view_where || left.unwrap_or(0) + right.unwrap_or(0) != 4
+    /// The predicate of ON on a side alone.
+    fn admits(&self, side: SideIndex, amount: i64) -> bool {
+        match (self.predicate, side) {
+            (Predicate::LeftAmount, 0) | (Predicate::RightAmount, 1) => amount > 3,
+            _ => true,
+        }
     }
 
-    fn alone(&self, side: SideIndex, row: &Row) -> Option<Joined> {
-        let amounts = if side == 0 { (Some(row.amount), None) } else { (None, Some(row.amount)) };
+    fn shows(&self, rows: [Option<&Row>; 2], is_bad: bool) -> Show {
+        let sum: i64 = rows.into_iter().flatten().map(|row| row.amount).sum();
+        let is_kept = !self.view_where || sum != 4;
+        match self.fails {
+            _ if !is_kept => Show::Filtered,
+            Fails::Where | Fails::Select if is_bad => Show::Failed,
+            _ => Show::Row,
+        }
+    }
+
+    fn alone(&self, side: SideIndex, row: &Row) -> (Show, Joined) {
+        let mut rows = [None, None];
+        rows[side] = Some(row);
         let origins = if side == 0 { (Some(row.origin), None) } else { (None, Some(row.origin)) };
-        (self.keeps[side] && self.shows(amounts.0, amounts.1)).then_some(origins)
+        (self.shows(rows, row.bad), origins)
     }
 }

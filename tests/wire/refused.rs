@@ -102,25 +102,60 @@ async fn a_transaction_gives_what_single_documents_give() {
     assert_ne!(text, changed);
     std::fs::write(&path, changed).expect("written");
     let sql = sql.display().to_string();
-    let mut outcomes = Vec::new();
-    for atomic in [false, true] {
-        let name = format!("ids_{atomic}");
-        let checkpoint = tempfile::tempdir().expect("a folder");
-        let mut arguments = vec!["run", "--trigger", "available-now", "--max-offsets-per-trigger", "40"];
-        arguments.extend(["--sql", &sql]);
-        arguments.extend(atomic.then_some("--mongodb-atomic"));
-        command(&services, &name, checkpoint.path(), &arguments);
-        let mut stored: Vec<String> = Vec::new();
-        for collection in ["validated_orders", "rejected_payments", "dead_letters"] {
-            use futures::TryStreamExt;
-            let found = client.database(&name).collection::<Document>(collection).find(doc! {}).await;
-            let found: Vec<Document> = found.expect("reads").try_collect().await.expect("documents");
-            stored.extend(found.iter().map(|document| format!("{collection} {document}")));
-        }
-        stored.sort();
-        outcomes.push(stored);
-    }
+    let outcomes = [
+        stored(&services, &client, "ids_false", &sql, false).await,
+        stored(&services, &client, "ids_true", &sql, true).await,
+    ];
     let conflicts = outcomes[0].iter().filter(|text| text.contains("\"conflict\"")).count();
     assert!(conflicts > 0, "no two orders of one day");
     assert!(outcomes[0] == outcomes[1], "{:#?}", outcomes);
+}
+
+/// Pairs for which the view fails have letters of their own, the same with and without transactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_fails_is_a_letter_in_a_transaction_too() {
+    let Some(services) = Services::start().await else { return };
+    let client = mongodb::Client::with_uri_str(&services.mongodb).await.expect("a client");
+    let folder = tempfile::tempdir().expect("a folder");
+    command(&services, "pairs", folder.path(), &["produce", "--count", "150"]);
+    let sql = folder.path().join("sql");
+    let copied = Command::new("cp").args(["-r", "sql"]).arg(&sql).status().expect("cp runs");
+    assert!(copied.success());
+    let path = sql.join("order_payments.sql");
+    let text = std::fs::read_to_string(&path).expect("the shipped SQL");
+    let failing =
+        "SELECT\n    CAST(CASE WHEN p.payment_id LIKE '%7' THEN 'seven' ELSE '1' END AS BIGINT) AS number,\n";
+    let changed = text.replacen("SELECT\n", failing, 1);
+    assert_ne!(text, changed);
+    std::fs::write(&path, changed).expect("written");
+    let sql = sql.display().to_string();
+    let plain = stored(&services, &client, "pairs_false", &sql, false).await;
+    let letters = plain.iter().filter(|text| text.contains("could not be computed for")).count();
+    assert!(letters > 1, "no payment ends in 7");
+    let atomic = stored(&services, &client, "pairs_true", &sql, true).await;
+    assert!(plain == atomic, "{plain:#?} {atomic:#?}");
+}
+
+/// What a run of `sql` stores in a database of its own, as sorted texts.
+async fn stored(
+    services: &Services,
+    client: &mongodb::Client,
+    name: &str,
+    sql: &str,
+    atomic: bool,
+) -> Vec<String> {
+    let checkpoint = tempfile::tempdir().expect("a folder");
+    let mut arguments =
+        vec!["run", "--trigger", "available-now", "--max-offsets-per-trigger", "40", "--sql", sql];
+    arguments.extend(atomic.then_some("--mongodb-atomic"));
+    command(services, name, checkpoint.path(), &arguments);
+    let mut stored: Vec<String> = Vec::new();
+    for collection in ["validated_orders", "rejected_payments", "dead_letters"] {
+        use futures::TryStreamExt;
+        let found = client.database(name).collection::<Document>(collection).find(doc! {}).await;
+        let found: Vec<Document> = found.expect("reads").try_collect().await.expect("documents");
+        stored.extend(found.iter().map(|document| format!("{collection} {document}")));
+    }
+    stored.sort();
+    stored
 }

@@ -99,8 +99,9 @@ impl ScalarUDFImpl for Named {
         Ok(Arc::new(Field::new(&self.name, sql_type.stand_in(), true)))
     }
 
+    /// Only where DataFusion looks for the bounds of a join among constants.
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        Err(DataFusionError::Internal(format!("{} was left unresolved", self.name)))
+        Err(DataFusionError::Execution(format!("{} is not known before it is compiled", self.name)))
     }
 }
 

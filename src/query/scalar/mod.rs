@@ -35,4 +35,4 @@ mod vector;
 pub use bind::Note;
 pub(crate) use catalog::{SyntaxPlanner, register};
 pub(crate) use node::Now;
-pub(crate) use plan::{Scalars, compile, compile_expr};
+pub(crate) use plan::{Scalars, compile, compile_expr, compile_key};

@@ -79,6 +79,33 @@ pub(crate) fn compile_expr(file: &SqlFile, expr: &Expr, schema: &DFSchema) -> Re
     })
 }
 
+/// Compiles the sides of an equality into one type in which equal values have equal bytes (but for the two
+/// zeros and the NaNs of a DOUBLE); `None` if there is no such type.
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn compile_key(
+    file: &SqlFile,
+    [left, right]: [&Expr; 2],
+    schema: &DFSchema,
+) -> Result<Option<[Expr; 2]>> {
+    let now = Now::default();
+    let mut compiler = Compiler { now: &now, notes: &mut Vec::new() };
+    let sides = compiler.equality(left, right, schema, Floats::Too).map_err(|failure| match failure {
+        Failure::Refused(refusal) => error_of(file, refusal),
+        Failure::Planning(error) => sql_error(file, &error),
+    })?;
+    Ok(sides.map(|(left, right)| [left, right]))
+}
+
+/// Whether an equality of floating point numbers stays one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Floats {
+    /// DataFusion compares their bits, which two zeros differ in.
+    Not,
+    Too,
+}
+
 /// A refusal that points at its place in the file.
 fn error_of(file: &SqlFile, refusal: Refusal) -> Error {
     let Refusal { message, word, advice } = refusal;
@@ -256,7 +283,7 @@ impl Compiler<'_> {
                 op: op @ (Operator::Eq | Operator::IsNotDistinctFrom),
                 right,
             }) => {
-                if let Some((left, right)) = self.equality(left, right, schema)? {
+                if let Some((left, right)) = self.equality(left, right, schema, Floats::Not)? {
                     return Ok(Expr::BinaryExpr(BinaryExpr {
                         left: Box::new(left),
                         op: *op,
@@ -281,15 +308,17 @@ impl Compiler<'_> {
         left: &Expr,
         right: &Expr,
         schema: &DFSchema,
+        floats: Floats,
     ) -> Result<Option<(Expr, Expr)>, Failure> {
         let (one, one_arguments) = self.bind(left, schema)?;
         let (other, other_arguments) = self.bind(right, schema)?;
-        let Some(common) = one.sql_type.common(&other.sql_type) else { return Ok(None) };
+        let Some(common) = one.sql_type.compared(&other.sql_type) else { return Ok(None) };
         let units: Vec<Option<TimeUnit>> = [&one.sql_type, &other.sql_type, &common]
             .map(|sql_type| if let SqlType::Timestamp(unit) = sql_type { Some(*unit) } else { None })
             .into();
         let is_plain = match &common {
             SqlType::Bool | SqlType::Int(_) | SqlType::Text | SqlType::Date | SqlType::Bytes => true,
+            SqlType::Real | SqlType::Double => floats == Floats::Too,
             SqlType::Numeric(_) => common.to_arrow().is_some(),
             // A unit that is finer may not reach as far: those are compared, not converted.
             SqlType::Timestamp(_) => units.iter().all(|unit| *unit == units[0]),

@@ -1,0 +1,4 @@
+CREATE VIEW recent AS
+SELECT *
+FROM orders
+WHERE amount > 3;
