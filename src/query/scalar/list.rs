@@ -4,7 +4,7 @@ use super::arithmetic::int;
 use super::bind::{Refusal, coerce, common_of, refuse};
 use super::cast::{fits, out_of_range};
 use super::functions::{coerce_number, literal_text};
-use super::node::{Comparison, Node};
+use super::node::{Comparison, Kind, Node, Test};
 use super::text::{str_of, text};
 use super::types::SqlType;
 use super::value::Value;
@@ -163,17 +163,25 @@ pub(crate) fn has_any(left: Node, right: Node) -> Result<Node, Refusal> {
     }))
 }
 
-/// `list[i]`, from 1; NULL where there is none.
+/// `list[i]`, from 1; NULL where there is none. Of a NULL list the index is not asked for.
 pub(crate) fn element(list: Node, index: Node) -> Result<Node, Refusal> {
     let item = item_type("an index", &list)?;
     let index = coerce_number("an index", index, &SqlType::Int(8))?;
-    let element = Node::strict(item, vec![list, index], |values| {
+    if let Some(Value::Int(constant)) = index.as_literal() {
+        fits(*constant, 4)
+            .ok_or_else(|| refuse(format!("there is no item {constant}: an index is an INT")))?;
+    }
+    let is_missing =
+        Node { kind: Kind::Is(Box::new(list.clone()), Test::Null), sql_type: SqlType::Bool, nullable: false };
+    let element = Node::strict(item.clone(), vec![list, index], |values| {
         // PostgreSQL counts items by INT; a larger number is an error, not a place without an item.
         let index = fits(int(&values[1]), 4).ok_or_else(|| out_of_range(&SqlType::Int(4)))?;
         let at = usize::try_from(index - 1).ok();
         Ok(at.and_then(|at| items(&values[0]).get(at)).cloned().unwrap_or(Value::Null))
     });
-    Ok(element.nullable())
+    let missing = Node::literal(Value::Null, item.clone());
+    let kind = Kind::Case(vec![(is_missing, missing)], Some(Box::new(element)));
+    Ok(Node { kind, sql_type: item, nullable: true })
 }
 
 /// The place of the first equal item, from 1; NULL is found among NULLs.

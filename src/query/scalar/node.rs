@@ -149,6 +149,18 @@ impl Node {
         }
     }
 
+    /// A constant NULL where a NULL decides: nothing else is computed any more.
+    fn is_null_whatever_else(&self) -> bool {
+        let is_null = |term: &Node| term.as_literal().is_some_and(Value::is_null);
+        match &self.kind {
+            Kind::Call(_, terms, Nulls::Strict) => terms.iter().any(is_null),
+            Kind::Compare(_, Comparison::Distinct | Comparison::NotDistinct, _) => false,
+            Kind::Compare(left, _, right) => is_null(left) || is_null(right),
+            Kind::InList(needle, _) => is_null(needle),
+            _ => false,
+        }
+    }
+
     /// What is constant as the literal that it is, as PostgreSQL computes it when it plans; a constant term
     /// that decides an AND or OR does so wherever it stands.
     ///
@@ -160,6 +172,9 @@ impl Node {
             if terms.iter().any(|term| term.as_literal().and_then(Value::as_bool) == Some(decisive)) {
                 return Ok(Self::literal(Value::Bool(decisive), SqlType::Bool));
             }
+        }
+        if self.is_null_whatever_else() {
+            return Ok(Self::literal(Value::Null, self.sql_type));
         }
         if !self.is_constant() {
             return Ok(self);

@@ -9,6 +9,8 @@
 //! A column alone and a constant stay what they are. An equality between two sides stays an equality, so
 //! that DataFusion finds the keys of joins and of correlated subqueries; its sides have one type already.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
@@ -16,13 +18,14 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::{AggregateFunction, InSubquery, Sort as SortExpr};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, Join, LogicalPlan, Operator, Projection, Sort,
+    Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, Join, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, Sort, Subquery,
 };
 
 use super::bind::{Binder, Note, Refusal, coerce, refuse};
 use super::compiled::Compiled;
 use super::node::{Kind, Node, Now};
-use super::numeric::MAX_QUOTIENT_SCALE;
+use super::numeric::{MAX_QUOTIENT_SCALE, Numeric};
 use super::types::{Digits, MAX_DIGITS, SqlType};
 use super::value::Value;
 use crate::error::{Error, Result};
@@ -171,7 +174,7 @@ impl Compiler<'_> {
                 LogicalPlan::Aggregate(Aggregate::try_new(input, groups, values)?)
             }
             LogicalPlan::Sort(Sort { expr, input, fetch }) => {
-                let schema = std::sync::Arc::clone(input.schema());
+                let schema = Arc::clone(input.schema());
                 let expr = expr
                     .into_iter()
                     .map(|sort| Ok(SortExpr { expr: self.value(&sort.expr, &schema)?, ..sort }))
@@ -262,21 +265,7 @@ impl Compiler<'_> {
             }
             Expr::Exists(_) => return Ok(term),
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
-                let value = self.value(expr, schema)?;
-                let field = subquery.subquery.schema().field(0);
-                if value.get_type(schema)? != *field.data_type() {
-                    let (left, right) =
-                        (SqlType::of(&value.get_type(schema)?), SqlType::of(field.data_type()));
-                    return Err(refuse(format!("{left} IN (SELECT {right})"))
-                        .at("IN")
-                        .advise("CAST one side to the type of the other")
-                        .into());
-                }
-                return Ok(Expr::InSubquery(InSubquery {
-                    expr: Box::new(value),
-                    subquery: subquery.clone(),
-                    negated: *negated,
-                }));
+                return self.within(expr, subquery, *negated, schema);
             }
             Expr::BinaryExpr(BinaryExpr {
                 left,
@@ -302,6 +291,41 @@ impl Compiler<'_> {
         Ok(lift(&term, node, binder.arguments, schema)?)
     }
 
+    /// `value IN (SELECT …)`, both in one type.
+    fn within(
+        &mut self,
+        value: &Expr,
+        subquery: &Subquery,
+        negated: bool,
+        schema: &DFSchema,
+    ) -> Result<Expr, Failure> {
+        let rows = subquery.subquery.as_ref();
+        let Some(column) = rows.schema().columns().into_iter().next().map(Expr::Column) else {
+            return Err(refuse("a subquery gives one value").at("IN").into());
+        };
+        let (node, arguments) = self.bind(value, schema)?;
+        let (found, found_arguments) = self.bind(&column, rows.schema())?;
+        let Some(common) =
+            node.sql_type.compared(&found.sql_type).filter(|common| common.to_arrow().is_some())
+        else {
+            return Err(refuse(format!("{} IN (SELECT {})", node.sql_type, found.sql_type))
+                .at("IN")
+                .advise("CAST one side to the type of the other")
+                .into());
+        };
+        let found = lift(&column, coerce(found, &common)?, found_arguments, rows.schema())?;
+        let subquery = match found == column {
+            true => subquery.clone(),
+            false => {
+                let name = column.schema_name().to_string();
+                let rows = LogicalPlanBuilder::from(rows.clone()).project([found.alias(name)])?.build()?;
+                Subquery { subquery: Arc::new(rows), ..subquery.clone() }
+            }
+        };
+        let value = lift(value, coerce(node, &common)?, arguments, schema)?;
+        Ok(Expr::InSubquery(InSubquery { expr: Box::new(value), subquery, negated }))
+    }
+
     /// The sides of an equality in one type, where equal values have equal bytes.
     fn equality(
         &mut self,
@@ -324,13 +348,28 @@ impl Compiler<'_> {
             SqlType::Timestamp(_) => units.iter().all(|unit| *unit == units[0]),
             _ => false,
         };
-        if !is_plain || one_arguments.is_empty() || other_arguments.is_empty() {
+        if one_arguments.is_empty() || other_arguments.is_empty() {
+            return Ok(None);
+        }
+        // Times of different reach meet as numbers, which both are.
+        if !is_plain && matches!(common, SqlType::Timestamp(_)) {
+            let one = lift(left, as_nanos(one), one_arguments, schema)?;
+            let other = lift(right, as_nanos(other), other_arguments, schema)?;
+            return Ok(Some((one, other)));
+        }
+        if !is_plain {
             return Ok(None);
         }
         let one = lift(left, coerce(one, &common)?, one_arguments, schema)?;
         let other = lift(right, coerce(other, &common)?, other_arguments, schema)?;
         Ok(Some((one, other)))
     }
+}
+
+/// A date or time as nanoseconds since 1970.
+fn as_nanos(node: Node) -> Node {
+    let nanos = SqlType::Numeric(Some(Digits { whole: MAX_DIGITS, scale: 0 }));
+    Node::strict(nanos, vec![node], |values| Ok(Value::Numeric(Numeric::new(values[0].nanos(), 0))))
 }
 
 /// What is no computation: a column, a constant, a compiled expression.

@@ -1,0 +1,9 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL,
+    at TIMESTAMP NOT NULL,
+    amount DECIMAL(18, 2),
+    fine DECIMAL(20, 4),
+    medium DECIMAL(4, 1),
+    qty BIGINT,
+    note VARCHAR
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');

@@ -1,0 +1,7 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL,
+    at TIMESTAMP NOT NULL,
+    amount DECIMAL(18, 2),
+    qty BIGINT,
+    dbl DOUBLE PRECISION
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');

@@ -1,0 +1,8 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL,
+    at TIMESTAMP NOT NULL,
+    amount DECIMAL(18, 2),
+    small DECIMAL(2, 1),
+    qty BIGINT,
+    wide DECIMAL(38, 10)
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');

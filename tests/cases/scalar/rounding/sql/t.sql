@@ -1,0 +1,8 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL,
+    at TIMESTAMP NOT NULL,
+    amount DECIMAL(18, 2),
+    fine DECIMAL(20, 4),
+    small DECIMAL(2, 1),
+    medium DECIMAL(4, 1)
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');

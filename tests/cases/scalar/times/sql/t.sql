@@ -1,0 +1,9 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL,
+    at TIMESTAMP NOT NULL,
+    day DATE,
+    due DATE,
+    sec TIMESTAMP(0),
+    us TIMESTAMP(6),
+    other TIMESTAMP
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');
