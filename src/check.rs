@@ -44,17 +44,19 @@ pub async fn check(args: &CheckArgs) -> Result<()> {
             of_topic().count()
         );
     }
-    let databases: Vec<&str> = program
+    let targets: Vec<(&str, &str)> = program
         .outputs
         .iter()
         .filter_map(|output| match &output.target {
-            SinkTarget::MongoDb { database, .. } => Some(database.as_str()),
+            SinkTarget::MongoDb { database, collection, .. } => {
+                Some((database.as_str(), collection.as_str()))
+            }
             _ => None,
         })
         .collect();
-    if !databases.is_empty() {
+    if !targets.is_empty() {
         let uri = mongodb_uri(&args.mongodb)?;
-        say!("{}", MongoDbSink::connect(&uri.0, MongoDbOptions::default()).await?.check(&databases).await?);
+        say!("{}", MongoDbSink::connect(&uri.0, MongoDbOptions::default()).await?.check(&targets).await?);
     }
     Ok(())
 }

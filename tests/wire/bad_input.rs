@@ -117,7 +117,24 @@ fn a_uri_that_is_wrong_is_refused_without_its_password() {
         2,
         &["sasl.pasword"],
     );
-    refuses(&run(Path::new("sql"), &checkpoint, &["--trigger", "soon"]), 2, &["--trigger"]);
+    for (flag, value, words) in [
+        ("--trigger", "soon", &["--trigger", "available-now"][..]),
+        ("--trigger", "1 Month", &["--trigger", "no fixed length", "30 days"]),
+        ("--trigger", "5", &["--trigger", "no unit"]),
+        ("--starting-offsets", "yesterday", &["--starting-offsets", "2026-01-05T00:00:00Z"]),
+        (
+            "--starting-offsets",
+            "{\"orders\":{\"timestamp\":1767571200000}}",
+            &["topic \"orders\"", "no time"],
+        ),
+    ] {
+        let output = ecomm_batch().args(["run", flag, value]).output().expect("runs");
+        refuses(&output, 2, words);
+    }
+    for duration in ["1Y", "2 months"] {
+        let output = ecomm_batch().args(["produce", "--duration", duration]).output().expect("runs");
+        refuses(&output, 2, &["--duration", "no fixed length"]);
+    }
     refuses(&run(&folder.path().join("none"), &checkpoint, &[]), 2, &["none"]);
 }
 

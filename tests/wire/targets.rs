@@ -62,6 +62,12 @@ async fn only_plain_collections_are_filled_and_the_primary_is_read() {
             let place = format!("\"{name}.validated_orders\" {words}");
             assert!(stderr.contains(&place) && stderr.contains("LOCATION"), "{stderr}");
         }
+        let checked = ecomm_batch()
+            .args(["check", "--connect", "--brokers", &services.brokers, "--mongodb", &services.mongodb])
+            .env("MONGODB_DATABASE", name)
+            .output()
+            .expect("runs");
+        assert_eq!(checked.status.code(), Some(6), "{}", String::from_utf8_lossy(&checked.stderr));
         // Once it is out of the way, the same command works.
         client.database(name).collection::<Document>("validated_orders").drop().await.expect("dropped");
         let ran = run(&services, name, &services.mongodb, &folder.path().join(name));

@@ -106,11 +106,12 @@ impl MongoDbSink {
         Ok(Self { client, hosts, options: own, claim: Mutex::new(None) })
     }
 
-    /// Asks the deployment what it is and whether the user may write to `databases`; a line for people.
+    /// Asks the deployment what it is, and whether the user may write to `targets`: databases with their
+    /// collections, which may not be there yet; a line for people.
     ///
     /// # Errors
-    /// [`Sink`](ErrorKind::Sink) names the right that is missing.
-    pub async fn check(&self, databases: &[&str]) -> Result<String> {
+    /// [`Sink`](ErrorKind::Sink) names the right that is missing, or the collection that can't be filled.
+    pub async fn check(&self, targets: &[(&str, &str)]) -> Result<String> {
         const ACTIONS: [&str; 5] = ["find", "insert", "update", "createCollection", "listCollections"];
         let admin = self.client.database("admin");
         let fail = |error: MongoError| self.failed("ask about", "admin", &error);
@@ -143,7 +144,7 @@ impl MongoDbSink {
                         .is_some_and(|actions| actions.iter().any(|known| known.as_str() == Some(action)))
             })
         };
-        for database in databases.iter().filter(|_| !is_anonymous) {
+        for (database, _) in targets.iter().filter(|_| !is_anonymous) {
             if let Some(action) = ACTIONS.iter().find(|action| !may(database, action)) {
                 return Err(Error::new(
                     ErrorKind::Sink,
@@ -151,6 +152,9 @@ impl MongoDbSink {
                 )
                 .advise("grant the user readWrite on the database"));
             }
+        }
+        for (database, collection) in targets {
+            self.is_there(database, collection).await?;
         }
         let who = if is_anonymous { "no login" } else { "the user may write" };
         Ok(format!("MongoDB at {}: {kind}, {who}", self.hosts))
@@ -193,21 +197,30 @@ impl MongoDbSink {
         self.claim.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Makes the collection if it is not there; what can't hold each document once, for good, is refused.
-    async fn create(&self, database: &str, collection: &str) -> Result<()> {
+    /// Whether the collection is there; what can't hold each document once, for good, is refused.
+    async fn is_there(&self, database: &str, collection: &str) -> Result<bool> {
         let list = doc! { "listCollections": 1, "filter": { "name": collection } };
         let listed = self.command(self.client.database(database).run_command(list)).await?;
         let listed = listed.map_err(|error| self.failed("ask about the collection", collection, &error))?;
         let found = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch")).ok();
-        if let Some(found) = found.and_then(|found| found.first()?.as_document()) {
-            return refuse_kind(database, collection, found);
+        match found.and_then(|found| found.first()?.as_document()) {
+            Some(found) => refuse_kind(database, collection, found).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes the collection if it is not there.
+    async fn create(&self, database: &str, collection: &str) -> Result<()> {
+        if self.is_there(database, collection).await? {
+            return Ok(());
         }
         match self.command(self.client.database(database).create_collection(collection)).await? {
-            // 48: it is there already.
-            Err(error) if !matches!(error.kind.as_ref(), MongoErrorKind::Command(command) if command.code == 48) => {
-                Err(self.failed("create the collection", collection, &error))
+            // 48: somebody was faster.
+            Err(error) if matches!(error.kind.as_ref(), MongoErrorKind::Command(command) if command.code == 48) => {
+                self.is_there(database, collection).await.map(drop)
             }
-            _ => Ok(()),
+            Err(error) => Err(self.failed("create the collection", collection, &error)),
+            Ok(()) => Ok(()),
         }
     }
 
