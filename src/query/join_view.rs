@@ -30,8 +30,9 @@ use datafusion::logical_expr::{
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::query::join_condition::{JoinCondition, conjuncts, refuse_other_joins, refuse_other_kinds};
+use crate::query::join_condition::{JoinCondition, conjuncts, refuse_other_joins};
 use crate::query::join_side::SidePlan;
+use crate::query::key_kinds::refuse_other_kinds;
 use crate::query::lookup::refuse_node;
 use crate::query::pair_match::{MatchInput, Matches, PairPredicate, TimeRange, match_rows};
 use crate::query::pair_rows::{PairRows, Shown};

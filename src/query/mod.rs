@@ -9,12 +9,14 @@
 //! reference tables ─ looked up by rules and outputs
 //! ```
 
+pub(crate) mod around_time;
 pub mod explain;
 pub mod fingerprint;
 pub mod folder;
 pub(crate) mod join_condition;
 pub mod join_side;
 pub mod join_view;
+pub(crate) mod key_kinds;
 pub(crate) mod lookup;
 pub mod output;
 pub(crate) mod pair_match;
