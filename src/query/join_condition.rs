@@ -35,6 +35,9 @@ pub(crate) struct KeyPair {
     pub(crate) sides: [Expr; 2],
     /// NULL meets NULL: it is written IS NOT DISTINCT FROM.
     pub(crate) meets_null: bool,
+    /// Values that differ stay different when they are compared: not so for doubles, which a BIGINT or a
+    /// DECIMAL becomes beside one.
+    pub(crate) is_exact: bool,
 }
 
 impl std::fmt::Display for KeyPair {
@@ -192,9 +195,7 @@ fn as_key(
     if types[0] != types[1] || !RowConverter::supports_fields(&[SortField::new(types[0].clone())]) {
         return Ok(None);
     }
-    let [left, right] = written;
-    let of_type = |expr: &Expr| expr.clone().cast_to(&types[0], schema);
-    Ok(Some(KeyPair { sides: [of_type(left)?, of_type(right)?], meets_null }))
+    Ok(Some(KeyPair { sides: written.map(Clone::clone), meets_null, is_exact: !types[0].is_floating() }))
 }
 
 fn refuse_subquery(file: &SqlFile, predicate: &Expr) -> Result<()> {

@@ -9,7 +9,9 @@ use arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::cast;
 
 use crate::error::{Error, Result};
 use crate::query::join_condition::JoinCondition;
@@ -30,7 +32,6 @@ pub struct SidePlan {
     keys: Vec<Arc<dyn PhysicalExpr>>,
     /// For each key whether NULL meets NULL.
     meets_null: Vec<bool>,
-    types: Vec<DataType>,
     converter: RowConverter,
     /// The predicates of ON on this side alone.
     admits: Option<Arc<dyn PhysicalExpr>>,
@@ -73,27 +74,38 @@ impl SidePlan {
         let side = side.index();
         let keys: Vec<Arc<dyn PhysicalExpr>> =
             condition.keys.iter().map(|key| physical(&key.sides[side])).collect::<Result<_>>()?;
-        let types = keys
-            .iter()
-            .map(|key| key.data_type(&input.columns))
-            .collect::<datafusion::error::Result<Vec<_>>>()?;
-        let sort_fields = types.iter().cloned().map(SortField::new).collect();
         let own = condition.own[side].iter().cloned().reduce(Expr::and);
         Ok(Self {
             alias: subtree.alias.to_string(),
             matches_once,
             keys,
             meets_null: condition.keys.iter().map(|key| key.meets_null).collect(),
-            types,
-            converter: RowConverter::new(sort_fields)?,
+            converter: RowConverter::new(Vec::new())?,
             admits: own.as_ref().map(physical).transpose()?,
             input,
         })
     }
 
-    /// The types of the keys, which are those of the other side: equal values have equal bytes.
-    pub(crate) fn key_types(&self) -> &[DataType] {
-        &self.types
+    /// Brings the keys of both sides to common types, in which equal values have equal bytes.
+    pub(crate) fn agree_on_keys(sides: &mut [Self; 2]) -> Result<()> {
+        let mut types = Vec::new();
+        for (left, right) in sides[0].key_types()?.iter().zip(&sides[1].key_types()?) {
+            let common = comparison_coercion(left, right);
+            types.push(
+                common.ok_or_else(|| Error::internal(format!("no common type of {left} and {right}")))?,
+            );
+        }
+        for side in sides {
+            for (key, data_type) in side.keys.iter_mut().zip(&types) {
+                *key = cast(Arc::clone(key), &side.input.columns, data_type.clone())?;
+            }
+            side.converter = RowConverter::new(types.iter().cloned().map(SortField::new).collect())?;
+        }
+        Ok(())
+    }
+
+    fn key_types(&self) -> Result<Vec<DataType>> {
+        Ok(self.keys.iter().map(|key| key.data_type(&self.input.columns)).collect::<Result<_, _>>()?)
     }
 
     /// The join keys of rows with the side's columns.

@@ -116,15 +116,14 @@ impl JoinView {
             let input = &inputs[side.index()];
             let is_used = |name: &str| used.contains(&(input.alias.clone(), name.to_owned()));
             let other = side.other().index();
-            let other_keys: Vec<&Expr> = condition.keys.iter().map(|key| &key.sides[other]).collect();
+            let exact = condition.keys.iter().filter(|key| key.is_exact);
+            let other_keys: Vec<&Expr> = exact.map(|key| &key.sides[other]).collect();
             let matches_once = inputs[other].is_identified_by(&other_keys);
             let view = input.build(file, &state, is_used)?;
             SidePlan::build(file, &state, side, input, view, &condition, matches_once)
         };
-        let sides = [side(Side::Left)?, side(Side::Right)?];
-        if sides[0].key_types() != sides[1].key_types() {
-            return Err(Error::internal("the keys of both sides have different types"));
-        }
+        let mut sides = [side(Side::Left)?, side(Side::Right)?];
+        SidePlan::agree_on_keys(&mut sides)?;
         let predicate = PairPredicate::build(file, &state, &condition, &inputs, &sides)?;
         let schema = |may_be_missing| PairRows::schema(file, &state, &plan, &inputs, &sides, may_be_missing);
         let shown = schema(match join.join_type {
