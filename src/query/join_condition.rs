@@ -10,7 +10,8 @@
 //! Predicates are asked as they are written. Only where no key or no bound stands there plainly is it
 //! looked for in what DataFusion's simplifier makes of them (`NOT (a < b)`, `(k AND x) OR (k AND y)`).
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::execution::SessionState;
@@ -30,15 +31,20 @@ use crate::query::time_range::{Sums, TimeBounds};
 /// An equality between a row of the left side and one of the right.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyPair {
-    /// For each side the expression over its columns.
+    /// For each side the expression over its columns, as it is written.
+    pub(crate) written: [Expr; 2],
+    /// For each side the expression in the type in which both are compared: equal values have equal bytes.
     pub(crate) sides: [Expr; 2],
     /// NULL meets NULL: it is written IS NOT DISTINCT FROM.
     pub(crate) meets_null: bool,
+    /// Values that differ stay different when they are compared: not so for doubles, which a BIGINT or a
+    /// DECIMAL becomes beside one.
+    pub(crate) is_exact: bool,
 }
 
 impl std::fmt::Display for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [left, right] = &self.sides;
+        let [left, right] = &self.written;
         let compared = if self.meets_null { "IS NOT DISTINCT FROM" } else { "=" };
         write!(f, "{left} {compared} {right}")
     }
@@ -67,10 +73,10 @@ impl JoinCondition {
         join: &Join,
         inputs: &[SourceSubtree<'_>; 2],
     ) -> Result<Self> {
-        let schema = std::sync::Arc::new(join.left.schema().join(join.right.schema())?);
+        let schema = Arc::new(join.left.schema().join(join.right.schema())?);
         let context = SimplifyContext::builder()
-            .with_schema(std::sync::Arc::clone(&schema))
-            .with_config_options(std::sync::Arc::clone(state.config_options()))
+            .with_schema(Arc::clone(&schema))
+            .with_config_options(Arc::clone(state.config_options()))
             .build();
         let simplifier = ExprSimplifier::new(context);
         let mut bounds = TimeBounds::new(file, inputs, &schema, &simplifier);
@@ -188,91 +194,9 @@ fn as_key(
     else {
         return Ok(None);
     };
-    let [left, right] = written;
-    let sides = compile_key(file, [left, right], schema)?;
-    Ok(sides.map(|sides| KeyPair { sides, meets_null }))
-}
-
-/// Refuses keys whose types differ in kind; `join` is as it was planned, before anything is coerced.
-pub(crate) fn refuse_other_kinds(file: &SqlFile, join: &Join, aliases: [&TableReference; 2]) -> Result<()> {
-    let schema = join.left.schema().join(join.right.schema())?;
-    for predicate in conjuncts(join) {
-        let Some((sides, _)) = equality(&predicate, aliases) else { continue };
-        let types = [sides[0].get_type(&schema)?, sides[1].get_type(&schema)?];
-        let kinds = [kind(&types[0]), kind(&types[1])];
-        if kinds[0] == kinds[1] {
-            continue;
-        }
-        // A text is what everything can become, and what need not become anything else.
-        let text = usize::from(kinds[1] == "a text");
-        let other = 1 - text;
-        let advice = if kinds[text] == "a text" {
-            format!(
-                "write CAST({} AS VARCHAR) = {}, or TRY_CAST({} AS {}) = {}, which is NULL for a text that can't be read",
-                sides[other],
-                sides[text],
-                sides[text],
-                sql_name(&types[other]),
-                sides[other]
-            )
-        } else {
-            format!(
-                "make them one kind by a CAST, for example CAST({} AS {}) = {}",
-                sides[0],
-                sql_name(&types[1]),
-                sides[1]
-            )
-        };
-        return Err(refuse_at(
-            file,
-            "ON",
-            format!("the key {predicate} compares {} with {}", kinds[0], kinds[1]),
-        )
-        .advise(advice));
-    }
-    Ok(())
-}
-
-/// What values of a type are, in words; values of one kind can be compared.
-fn kind(data_type: &DataType) -> &'static str {
-    use DataType as T;
-    match data_type {
-        data_type if data_type.is_numeric() => "a number",
-        T::Utf8 | T::LargeUtf8 | T::Utf8View => "a text",
-        T::Boolean => "a boolean",
-        T::Date32 | T::Date64 | T::Timestamp(_, _) => "a time",
-        T::Time32(_) | T::Time64(_) => "a time of day",
-        T::Interval(_) | T::Duration(_) => "an interval",
-        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => "bytes",
-        T::List(_) | T::LargeList(_) | T::FixedSizeList(_, _) | T::ListView(_) | T::LargeListView(_) => {
-            "a list"
-        }
-        T::Struct(_) => "a struct",
-        T::Map(_, _) => "a map",
-        _ => "a value of another kind",
-    }
-}
-
-/// A type as CAST names it.
-fn sql_name(data_type: &DataType) -> String {
-    use DataType as T;
-    match data_type {
-        T::Boolean => "BOOLEAN".to_owned(),
-        T::Int8 | T::Int16 => "SMALLINT".to_owned(),
-        T::Int32 => "INT".to_owned(),
-        T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => "BIGINT".to_owned(),
-        T::Float32 => "REAL".to_owned(),
-        T::Float64 => "DOUBLE".to_owned(),
-        T::Decimal32(precision, scale)
-        | T::Decimal64(precision, scale)
-        | T::Decimal128(precision, scale)
-        | T::Decimal256(precision, scale) => format!("DECIMAL({precision}, {scale})"),
-        T::Date32 | T::Date64 => "DATE".to_owned(),
-        T::Timestamp(_, None) => "TIMESTAMP".to_owned(),
-        T::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE".to_owned(),
-        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => "BYTEA".to_owned(),
-        _ => "VARCHAR".to_owned(),
-    }
+    let Some(sides) = compile_key(file, written, schema)? else { return Ok(None) };
+    let is_exact = !sides[0].get_type(schema)?.is_floating();
+    Ok(Some(KeyPair { written: written.map(Clone::clone), sides, meets_null, is_exact }))
 }
 
 fn refuse_subquery(file: &SqlFile, predicate: &Expr) -> Result<()> {

@@ -30,8 +30,9 @@ use datafusion::logical_expr::{
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::query::join_condition::{JoinCondition, conjuncts, refuse_other_joins, refuse_other_kinds};
+use crate::query::join_condition::{JoinCondition, conjuncts, refuse_other_joins};
 use crate::query::join_side::SidePlan;
+use crate::query::key_kinds::refuse_other_kinds;
 use crate::query::lookup::refuse_node;
 use crate::query::pair_match::{MatchInput, Matches, PairPredicate, TimeRange, match_rows};
 use crate::query::pair_rows::{PairRows, Shown};
@@ -116,7 +117,8 @@ impl JoinView {
             let input = &inputs[side.index()];
             let is_used = |name: &str| used.contains(&(input.alias.clone(), name.to_owned()));
             let other = side.other().index();
-            let other_keys: Vec<&Expr> = condition.keys.iter().map(|key| &key.sides[other]).collect();
+            let exact = condition.keys.iter().filter(|key| key.is_exact);
+            let other_keys: Vec<&Expr> = exact.map(|key| &key.written[other]).collect();
             let matches_once = inputs[other].is_identified_by(&other_keys);
             let view = input.build(file, &state, is_used)?;
             SidePlan::build(file, &state, side, input, view, &condition, matches_once)

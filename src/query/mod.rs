@@ -9,6 +9,7 @@
 //! reference tables ─ looked up by rules and outputs
 //! ```
 
+pub(crate) mod around_time;
 pub(crate) mod correlated;
 pub(crate) mod dialect;
 pub mod explain;
@@ -18,6 +19,7 @@ pub mod folder;
 pub(crate) mod join_condition;
 pub mod join_side;
 pub mod join_view;
+pub(crate) mod key_kinds;
 pub(crate) mod lookup;
 pub mod output;
 pub(crate) mod pair_match;
