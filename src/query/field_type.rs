@@ -3,6 +3,7 @@
 use arrow::datatypes::DataType;
 
 use crate::error::Result;
+use crate::query::scalar::SqlType;
 use crate::query::sql_file::{SqlFile, refuse_at};
 
 /// Refuses a type that no document and no file can hold, with what to write instead.
@@ -16,7 +17,7 @@ pub(crate) fn check(file: &SqlFile, name: &str, data_type: &DataType) -> Result<
         Some(DataType::Map(..)) => "write named_struct('name', value, …)",
         Some(_) => "CAST it to VARCHAR, DECIMAL, TIMESTAMP or another type that a document has",
     };
-    let found = crate::decode::type_name(data_type);
+    let found = SqlType::name(data_type);
     Err(refuse_at(file, name, format!("\"{name}\" is {found}, which no document or file can hold"))
         .advise(advice))
 }

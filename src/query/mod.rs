@@ -10,6 +10,7 @@
 //! ```
 
 pub(crate) mod around_time;
+pub(crate) mod cast_types;
 pub(crate) mod correlated;
 pub(crate) mod dialect;
 pub mod explain;
@@ -21,6 +22,7 @@ pub mod join_side;
 pub mod join_view;
 pub(crate) mod key_kinds;
 pub(crate) mod lookup;
+pub(crate) mod other_functions;
 pub mod output;
 pub(crate) mod pair_match;
 pub(crate) mod pair_rows;

@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::Error;
 use crate::query::dialect::SqlDialect;
+use crate::query::other_functions::advice;
 
 /// One SQL file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,8 @@ pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
         let notes = diagnostic.notes.iter().map(|note| note.message.clone());
         helps.extend(notes.chain(diagnostic.helps.iter().map(|help| help.message.clone())));
         if is_function {
-            helps = vec!["sql/README.md lists the functions, which are PostgreSQL's".to_owned()];
+            let name = message.split('\'').nth(1).unwrap_or_default();
+            helps = vec![advice(name).to_owned()];
         }
     }
     if let Some((_, name)) =

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::{Error, Result};
+use crate::query::cast_types;
 use crate::query::dialect::SqlDialect;
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 
@@ -44,6 +45,9 @@ impl<'a> Statements<'a> {
     }
 
     fn sort_in(&mut self, file: &'a SqlFile, statement: DfStatement, count: usize) -> Result<()> {
+        if let DfStatement::Statement(statement) = &statement {
+            cast_types::check(file, statement)?;
+        }
         match statement {
             DfStatement::CreateExternalTable(statement) => self.tables.push(Located { file, statement }),
             DfStatement::Statement(statement) => match *statement {

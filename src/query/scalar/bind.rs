@@ -5,6 +5,7 @@
 //! what it stands beside, a text never becomes a number unasked. What PostgreSQL refuses is refused.
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{Case, InList, Like, ScalarFunction};
 use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator, TryCast};
@@ -87,7 +88,7 @@ impl<'s> Binder<'s> {
 
     /// The expression with its types; what is constant is computed.
     pub(crate) fn bind(&mut self, expr: &Expr) -> Result<Node, Refusal> {
-        fold(self.resolve(expr)?)
+        fold(self.resolve(expr)?).map_err(|refusal| refusal.at(&last_literal(expr)))
     }
 
     fn resolve(&mut self, expr: &Expr) -> Result<Node, Refusal> {
@@ -213,6 +214,9 @@ impl<'s> Binder<'s> {
             Operator::ArrowAt => call("array_has_all", vec![right, left], self.now),
             op => match comparison_of(op) {
                 Some(comparison) => self.compare(left, comparison, right),
+                None if op == Operator::BitwiseXor => {
+                    Err(refuse("^ is no operator here").advise("write power(…, …) over DOUBLE, or x * x"))
+                }
                 None => Err(refuse(format!(
                     "the operator {op} means nothing here, or something else than in PostgreSQL"
                 ))),
@@ -296,11 +300,17 @@ impl<'s> Binder<'s> {
         {
             return Err(refuse(format!("the time zone {zone}: times are in UTC here")).at(zone));
         }
+        if matches!(to, DataType::Int8 | DataType::Float16) || to.is_unsigned_integer() {
+            return Err(
+                refuse(format!("CAST to {to} is not supported")).advise("CAST to SMALLINT, INT or BIGINT")
+            );
+        }
         let to = match SqlType::of(to) {
             // PostgreSQL's TIMESTAMP has microseconds, and reaches further than nanoseconds do.
             SqlType::Timestamp(TimeUnit::Nanosecond) => SqlType::Timestamp(TimeUnit::Microsecond),
             SqlType::Other(other) => {
-                return Err(refuse(format!("CAST to {other} is not supported")).at("CAST"));
+                let name = SqlType::Other(other);
+                return Err(refuse(format!("CAST to {name} is not supported")).at("CAST"));
             }
             known => known,
         };
@@ -310,7 +320,11 @@ impl<'s> Binder<'s> {
             other => other,
         };
         if !is_allowed(&from, &to) {
-            return Err(refuse(format!("{from} can't be CAST to {to}")).at(&last_name(expr)));
+            let refusal = refuse(format!("{from} can't be CAST to {to}")).at(&last_name(expr));
+            return Err(match to {
+                SqlType::Bytes => refusal.advise("write decode(…, 'hex') or decode(…, 'base64')"),
+                _ => refusal,
+            });
         }
         if drops_fraction(&from, &to) {
             self.notes.push(Note::DropsFraction);
@@ -356,7 +370,8 @@ impl<'s> Binder<'s> {
             && arguments.len() == 2
             && let (Some(right), Some(left)) = (arguments.pop(), arguments.pop())
         {
-            return self.operator(left, op, right);
+            let word = function.args.iter().map(last_name).find(|word| !word.is_empty()).unwrap_or_default();
+            return self.operator(left, op, right).map_err(|refusal| refusal.at(&word));
         }
         call(name, arguments, self.now).map_err(|refusal| refusal.at(name))
     }
@@ -573,6 +588,19 @@ fn interval_literal(value: &ScalarValue) -> Result<Node, Refusal> {
         nanos: interval.nanoseconds.into(),
     };
     Ok(Node::literal(Value::Interval(interval), SqlType::Interval))
+}
+
+/// The last constant in the expression, to point at.
+fn last_literal(expr: &Expr) -> String {
+    let mut word = String::new();
+    // Nothing here fails.
+    let _ = expr.apply(|expr| {
+        if let Expr::Literal(value, _) = expr {
+            word = value.to_string();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    word
 }
 
 /// A name in the expression, to point at.

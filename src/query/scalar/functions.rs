@@ -11,6 +11,7 @@ use super::time::{self, Field};
 use super::types::{Digits, SqlType};
 use super::value::{Fault, Value};
 use super::{list, text};
+use crate::query::other_functions::advice;
 
 /// The functions that a name stands for, for the planner that resolves names; aliases in one group.
 pub(crate) const NAMES: &[&[&str]] = &[
@@ -85,35 +86,6 @@ pub(crate) const NAMES: &[&[&str]] = &[
 
 /// The functions that give the batch time.
 pub(crate) const NOW: &[&str] = &["now", "current_timestamp", "current_date", "today"];
-
-/// Known to people, with results that differ from PostgreSQL's or depend on more than the row: what to write instead.
-const ADVICE: &[(&[&str], &str)] = &[
-    (&["log", "log10", "log2", "cbrt", "exp2"], "write ln(x) / ln(10.0), over DOUBLE"),
-    (&["to_char", "date_format"], "write date_trunc or EXTRACT, or CAST(… AS VARCHAR) for ISO 8601"),
-    (&["to_date"], "write CAST(… AS DATE)"),
-    (
-        &["to_timestamp"],
-        "write CAST(… AS TIMESTAMP) for a text, to_timestamp_seconds(x) or _millis(x) for a number",
-    ),
-    (&["nvl2"], "write CASE WHEN a IS NOT NULL THEN b ELSE c END"),
-    (
-        &[
-            "array_append",
-            "array_cat",
-            "array_concat",
-            "array_remove",
-            "flatten",
-            "array_sort",
-            "array_distinct",
-        ],
-        "make lists where they are stored; here they can be searched",
-    ),
-    (
-        &["regexp_match", "regexp_count", "regexp_instr", "regexp_substr"],
-        "write regexp_like(text, pattern) or text ~ pattern",
-    ),
-    (&["isnan", "nanvl"], "NaN never comes from a record: compare with a number"),
-];
 
 /// A call of `name`; the arguments are resolved.
 pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, Refusal> {
@@ -293,11 +265,9 @@ fn coerce_to(node: Node, to: &SqlType) -> Node {
 }
 
 fn unknown(name: &str) -> Refusal {
-    let advice =
-        ADVICE.iter().find(|(names, _)| names.contains(&name)).map(|(_, advice)| (*advice).to_owned());
     refuse(format!("{name} is no function whose result is known to be PostgreSQL's"))
         .at(name)
-        .advise(advice.unwrap_or_else(|| "sql/README.md lists the functions".to_owned()))
+        .advise(advice(name))
 }
 
 fn wrong_count(name: &str, count: usize) -> Refusal {

@@ -36,3 +36,4 @@ pub use bind::Note;
 pub(crate) use catalog::{SyntaxPlanner, register};
 pub(crate) use node::Now;
 pub(crate) use plan::{Scalars, compile, compile_expr, compile_key};
+pub(crate) use types::SqlType;

@@ -83,6 +83,11 @@ impl SqlType {
         }
     }
 
+    /// The name of an Arrow type, as people write it.
+    pub(crate) fn name(data_type: &DataType) -> String {
+        Self::of(data_type).to_string()
+    }
+
     /// The Arrow type that holds its values in a batch; `None` where no more than 38 digits or no
     /// column can.
     pub(crate) fn to_arrow(&self) -> Option<DataType> {
@@ -193,6 +198,8 @@ impl fmt::Display for SqlType {
             Self::Numeric(None) => f.write_str("DECIMAL"),
             Self::List(item) => write!(f, "a list of {item}"),
             Self::Struct(_) => f.write_str("a struct"),
+            Self::Other(DataType::Time32(_) | DataType::Time64(_)) => f.write_str("TIME"),
+            Self::Other(DataType::Map(..)) => f.write_str("MAP"),
             Self::Other(data_type) => write!(f, "{data_type}"),
             Self::Bool => f.write_str("BOOLEAN"),
             Self::Int(2) => f.write_str("SMALLINT"),

@@ -1,0 +1,2 @@
+CREATE EXTERNAL TABLE kept STORED AS JSON LOCATION 'kept';
+INSERT INTO kept SELECT id, wide, [wide] AS numbers FROM t;
