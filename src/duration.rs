@@ -70,7 +70,7 @@ fn in_nanos(whole: &str, fraction: &str, unit: u128) -> Option<u128> {
     let scale = 10_u128.pow(fraction.len() as u32);
     let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
     let value = (whole.parse::<u128>().ok()? * scale + fraction) * unit;
-    (value % scale == 0).then_some(value / scale)
+    value.is_multiple_of(scale).then_some(value / scale)
 }
 
 fn split_at_first(text: &str, is_end: impl Fn(char) -> bool) -> (&str, &str) {

@@ -17,6 +17,39 @@ fn check_says_what_it_planned_and_what_to_know() {
     assert!(output.stderr.is_empty());
 }
 
+/// A difference from PostgreSQL on purpose is said where it is used.
+#[test]
+fn check_notes_where_a_result_may_surprise() {
+    let noted = |expression: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        write(
+            "t.sql",
+            "CREATE UNBOUNDED EXTERNAL TABLE t (id VARCHAR NOT NULL, at TIMESTAMP NOT NULL, amount DECIMAL(18, 2), \
+             qty BIGINT, PRIMARY KEY (id)) STORED AS KAFKA LOCATION 't' \
+             OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');",
+        );
+        write("rule.sql", &format!("SELECT {expression} AS holds FROM t;"));
+        write(
+            "out.sql",
+            "CREATE EXTERNAL TABLE o STORED AS JSON LOCATION 'o'; INSERT INTO o SELECT id FROM t;",
+        );
+        let output = ecomm_batch().args(["check", "--sql"]).arg(folder.path()).output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (expression, note) in [
+        ("CAST(amount AS INT) = 12", "CAST to a whole number drops the fraction"),
+        ("qty / 2 > 1", "a quotient of whole numbers is whole"),
+        ("id < 'K5'", "texts are ordered by their bytes"),
+    ] {
+        let notes = noted(expression);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(notes[0].starts_with(&format!("note: rule rule: {note}")), "{notes:?}");
+    }
+    assert_eq!(noted("amount = 12.40 AND qty = 2 AND id = 'K1'"), Vec::<String>::new());
+}
+
 /// `ecomm-batch explain | head -1`
 #[test]
 fn a_reader_that_goes_away_is_no_error() {

@@ -8,6 +8,8 @@
 //!    └──────── records that became no row ─ dead_letters ────────────────┘
 //! reference tables ─ looked up by rules and outputs
 //! ```
+//!
+//! What an expression means, wherever it stands, is decided in one place: [`scalar`].
 
 pub(crate) mod around_time;
 pub(crate) mod cast_types;

@@ -112,6 +112,14 @@ const BOOLS: &[Template] = &[
     ("coalesce({}, {})", &[Bool, Bool]),
     ("CAST({} AS BOOLEAN)", &[Int]),
     ("{} = {}", &[List, List]),
+    ("{} @> {}", &[List, List]),
+    ("{} IN (0.1, 0.5, 16777216)", &[Double]),
+    ("{} IN (0.5, {}, 2)", &[Double, Decimal]),
+    ("CAST({} AS BOOLEAN)", &[Text]),
+    ("{} > '2025-12-31'", &[Date]),
+    ("{} <= '2026-01-05 00:10:00'", &[Timestamp]),
+    ("{} = '12.5'", &[Decimal]),
+    ("{} = '12'", &[Int]),
 ];
 
 const INTS: &[Template] = &[
@@ -141,6 +149,10 @@ const INTS: &[Template] = &[
     ("CAST({} AS SMALLINT)", &[Int]),
     ("CAST({} AS BIGINT)", &[Int]),
     ("CAST({} AS INT)", &[Bool]),
+    ("CAST({} AS INT)", &[Text]),
+    ("CAST({} AS BIGINT)", &[Text]),
+    ("array_position({}, {})", &[List, Text]),
+    ("char_length({})", &[Text]),
 ];
 
 const DECIMALS: &[Template] = &[
@@ -194,6 +206,15 @@ const DECIMALS: &[Template] = &[
     ("EXTRACT(MILLISECONDS FROM {})", &[Timestamp]),
     ("EXTRACT(EPOCH FROM {} - {})", &[Timestamp, Timestamp]),
     ("EXTRACT(DAY FROM {} - {})", &[Timestamp, Timestamp]),
+    ("EXTRACT(HOUR FROM {} - {})", &[Timestamp, Timestamp]),
+    ("EXTRACT(SECOND FROM {} - {})", &[Timestamp, Timestamp]),
+    ("EXTRACT(ISOYEAR FROM {})", &[Date]),
+    ("EXTRACT(DECADE FROM {})", &[Timestamp]),
+    ("EXTRACT(MILLENNIUM FROM {})", &[Timestamp]),
+    ("EXTRACT(MICROSECONDS FROM {})", &[Timestamp]),
+    ("CASE {} WHEN 'a' THEN {} WHEN 'b' THEN {} ELSE 0.5 END", &[Text, Decimal, Int]),
+    ("trunc({}, -2)", &[Decimal]),
+    ("round({}, {})", &[Decimal, Int]),
 ];
 
 const DOUBLES: &[Template] = &[
@@ -220,6 +241,12 @@ const DOUBLES: &[Template] = &[
     ("CAST({} AS DOUBLE PRECISION)", &[Text]),
     ("date_part('year', {})", &[Timestamp]),
     ("date_part('second', {})", &[Timestamp]),
+    ("power({}, 2)", &[Double]),
+    ("exp({})", &[Double]),
+    ("ln({})", &[Double]),
+    ("CAST({} AS REAL)", &[Double]),
+    ("CAST({} AS REAL)", &[Decimal]),
+    ("CAST({} AS DOUBLE PRECISION)", &[Int]),
 ];
 
 const TEXTS: &[Template] = &[
@@ -259,6 +286,13 @@ const TEXTS: &[Template] = &[
     ("CAST({} AS VARCHAR)", &[Date]),
     ("CAST({} AS VARCHAR)", &[Timestamp]),
     ("array_to_string({}, '+')", &[List]),
+    ("array_to_string({}, '+', '?')", &[List]),
+    ("chr({})", &[Int]),
+    ("substr({}, 2, 3)", &[Text]),
+    ("right({}, -1)", &[Text]),
+    ("rpad({}, 3, '')", &[Text]),
+    ("encode(decode('6f2d31', 'hex'), 'base64') || {}", &[Text]),
+    ("trim(BOTH 'x' FROM {})", &[Text]),
 ];
 
 const DATES: &[Template] = &[
@@ -288,6 +322,12 @@ const TIMESTAMPS: &[Template] = &[
     ("CASE WHEN {} THEN {} ELSE {} END", &[Bool, Timestamp, Timestamp]),
     ("coalesce({}, {})", &[Timestamp, Timestamp]),
     ("greatest({}, {})", &[Timestamp, Date]),
+    ("date_trunc('second', {})", &[Timestamp]),
+    ("date_trunc('quarter', {})", &[Timestamp]),
+    ("date_trunc('century', {})", &[Timestamp]),
+    ("date_bin(INTERVAL '15 minutes', {}, TIMESTAMP '0001-01-01 00:00:00')", &[Timestamp]),
+    ("CAST({} AS TIMESTAMP)", &[Text]),
+    ("{} - INTERVAL '36 hours'", &[Date]),
 ];
 
 const LISTS: &[Template] =
@@ -309,6 +349,7 @@ const TRANSLATED: &[(&str, &str, &[Kind], Kind)] = &[
     ("({0})[1]", "({0})[1]", &[List], Text),
     ("({0})[{1}]", "({0})[{1}]", &[List, Int], Text),
     ("contains({0}, {1})", "(position({1} IN {0}) > 0)", &[Text, Text], Bool),
+    ("to_timestamp_seconds({0})", "(to_timestamp({0}) AT TIME ZONE 'UTC')", &[Int], Timestamp),
     ("ends_with({0}, {1})", "(right({0}, length({1})) = {1})", &[Text, Text], Bool),
 ];
 

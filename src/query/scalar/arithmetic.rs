@@ -67,12 +67,6 @@ pub(crate) fn binary(left: Node, op: Operator, right: Node) -> Result<Node, Refu
                 Ok(Value::Interval(interval(&values[0]).add(&right)))
             })
         }
-        (T::Interval, Operator::Multiply, T::Int(_)) => {
-            Node::strict(T::Interval, both, |values| times(&interval(&values[0]), int(&values[1])))
-        }
-        (T::Int(_), Operator::Multiply, T::Interval) => {
-            Node::strict(T::Interval, both, |values| times(&interval(&values[1]), int(&values[0])))
-        }
         _ => {
             return Err(refuse(format!("there is no {left_type} {op} {right_type}"))
                 .advise("CAST one side to the type that is meant"));
@@ -217,16 +211,6 @@ fn shift<'a>(date: &Value<'a>, days: i128) -> Outcome<'a> {
     match (-2_440_588..2_145_031_949).contains(&shifted) {
         true => Ok(Value::Date(shifted as i64)),
         false => Err(Fault::new("date out of range")),
-    }
-}
-
-fn times<'a>(interval: &Interval, factor: i64) -> Outcome<'a> {
-    let months = interval.months.checked_mul(factor);
-    let days = interval.days.checked_mul(factor);
-    let nanos = interval.nanos.checked_mul(i128::from(factor));
-    match (months, days, nanos) {
-        (Some(months), Some(days), Some(nanos)) => Ok(Value::Interval(Interval { months, days, nanos })),
-        _ => Err(Fault::new("interval out of range")),
     }
 }
 

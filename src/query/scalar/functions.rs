@@ -2,6 +2,9 @@
 //!
 //! A name that is not here is refused when the program is planned: its result is not known to be PostgreSQL's.
 
+use arrow::datatypes::TimeUnit;
+use datafusion::logical_expr::Operator;
+
 use super::arithmetic::{float, int, literal_digits};
 use super::bind::{Refusal, coerce, common_of, compare, refuse};
 use super::node::{Comparison, Kind, Node, Now};
@@ -111,7 +114,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
         ("round", 2) => to_places(&lower, next()?, next()?, Rounding::HalfAwayFromZero)?,
         ("trunc", 2) => to_places(&lower, next()?, next()?, Rounding::Truncate)?,
         ("sign", 1) => sign(next()?)?,
-        ("mod", 2) => super::bind::arithmetic(next()?, datafusion::logical_expr::Operator::Modulo, next()?)?,
+        ("mod", 2) => super::bind::arithmetic(next()?, Operator::Modulo, next()?)?,
         ("power", 2) => {
             let (base, exponent) = (next()?, next()?);
             let both = vec![doubles_only(&lower, base)?, doubles_only(&lower, exponent)?];
@@ -253,7 +256,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
 fn now_node(now: &Now) -> Node {
     Node {
         kind: Kind::Now(now.clone()),
-        sql_type: SqlType::Timestamp(arrow::datatypes::TimeUnit::Microsecond),
+        sql_type: SqlType::Timestamp(TimeUnit::Microsecond),
         nullable: false,
     }
 }
@@ -527,7 +530,7 @@ fn extract(field: Field, source: Node, as_double: bool) -> Result<Node, Refusal>
             return Err(refuse("a DATE has no time to EXTRACT"));
         }
         SqlType::Date | SqlType::Timestamp(_) => {
-            let fine = source.sql_type == SqlType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond);
+            let fine = source.sql_type == SqlType::Timestamp(TimeUnit::Nanosecond);
             Node::strict(scale_of(fine), vec![source], move |values| {
                 Ok(Value::Numeric(time::extract(field, values[0].nanos(), fine)))
             })
@@ -553,9 +556,10 @@ fn date_trunc(field: Field, source: Node) -> Result<Node, Refusal> {
         return Err(refuse("date_trunc can't cut to that field").at("date_trunc"));
     }
     let sql_type = match &source.sql_type {
-        SqlType::Timestamp(unit) => SqlType::Timestamp(*unit),
+        // What is cut to microseconds or more needs no finer unit, which would not reach as far back.
+        SqlType::Timestamp(unit) => SqlType::Timestamp(*unit.min(&TimeUnit::Microsecond)),
         // PostgreSQL takes a date as its midnight.
-        SqlType::Date => SqlType::Timestamp(arrow::datatypes::TimeUnit::Microsecond),
+        SqlType::Date => SqlType::Timestamp(TimeUnit::Microsecond),
         other => {
             return Err(refuse(format!("date_trunc takes a DATE or TIMESTAMP, not {other}")).at("date_trunc"));
         }
@@ -571,7 +575,7 @@ fn date_bin(stride: Node, source: Node, origin: Node) -> Result<Node, Refusal> {
         (SqlType::Timestamp(unit), SqlType::Timestamp(_) | SqlType::Date | SqlType::Unknown) => *unit,
         _ => return Err(at("date_bin takes an INTERVAL and two TIMESTAMPs")),
     };
-    let origin = coerce(origin, &SqlType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond))?;
+    let origin = coerce(origin, &SqlType::Timestamp(TimeUnit::Nanosecond))?;
     let step = match stride.as_literal() {
         Some(Value::Interval(interval)) if interval.months == 0 && interval.span() > 0 => interval.span(),
         _ => return Err(at("the stride of date_bin is a positive INTERVAL without months")),
@@ -585,13 +589,13 @@ fn date_bin(stride: Node, source: Node, origin: Node) -> Result<Node, Refusal> {
 fn from_count(name: &str, node: Node, nanos: i128) -> Result<Node, Refusal> {
     let node = coerce_number(name, node, &SqlType::Int(8))?;
     let unit = match nanos {
-        1 => arrow::datatypes::TimeUnit::Nanosecond,
-        1_000 => arrow::datatypes::TimeUnit::Microsecond,
-        1_000_000 => arrow::datatypes::TimeUnit::Millisecond,
-        _ => arrow::datatypes::TimeUnit::Second,
+        1 => TimeUnit::Nanosecond,
+        1_000 => TimeUnit::Microsecond,
+        1_000_000 => TimeUnit::Millisecond,
+        _ => TimeUnit::Second,
     };
     Ok(Node::strict(SqlType::Timestamp(unit), vec![node], move |values| {
-        Ok(Value::Timestamp(i128::from(int(&values[0])) * nanos))
+        time::in_range(i128::from(int(&values[0])) * nanos).map(Value::Timestamp)
     }))
 }
 

@@ -383,7 +383,7 @@ pub(crate) fn decode(value: Node, format: Node) -> Result<Node, Refusal> {
         let text: String = str_of(&values[0]).chars().filter(|c| !c.is_ascii_whitespace()).collect();
         let invalid = || Fault::new(format!("invalid {format} text"));
         let bytes = if format == "hex" {
-            if text.len() % 2 != 0 || !text.is_ascii() {
+            if !text.len().is_multiple_of(2) || !text.is_ascii() {
                 return Err(invalid());
             }
             (0..text.len() / 2)

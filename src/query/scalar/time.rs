@@ -92,7 +92,7 @@ pub(crate) fn add(nanos: i128, interval: &Interval) -> Result<i128, Fault> {
 }
 
 /// PostgreSQL's own range: 4714-11-24 BC to the end of 294276.
-fn in_range(nanos: i128) -> Result<i128, Fault> {
+pub(crate) fn in_range(nanos: i128) -> Result<i128, Fault> {
     let (date, _) = split(nanos);
     if (-2_440_588..106_751_983).contains(&date) {
         Ok(nanos)
@@ -341,9 +341,16 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<(i128, bool)> {
     Some((nanos - i128::from(offset_seconds) * NANOS_PER_SECOND, offset_seconds != 0))
 }
 
-/// `yyyy-mm-dd` at the beginning of a text, as days, and what follows.
+/// `yyyy-mm-dd` or `yyyymmdd` at the beginning of a text, as days, and what follows.
 fn parse_date_part(text: &str) -> Option<(i64, &str)> {
     let year_length = text.bytes().take_while(u8::is_ascii_digit).count();
+    if year_length == 8 {
+        let (year, rest) = text.split_at(4);
+        let (month, rest) = rest.split_at(2);
+        let (day, rest) = rest.split_at(2);
+        let date = parse_date_part(&format!("{year}-{month}-{day}"))?.0;
+        return Some((date, rest));
+    }
     if !(4..=6).contains(&year_length) || !text.is_char_boundary(year_length + 6) {
         return None;
     }
