@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::offset::PerPartition;
 use crate::query::Program;
 use crate::query::join_side::SidePlan;
-use crate::query::join_view::Side;
+use crate::query::side::Side;
 use crate::query::source_table::{SourceTable, header_type};
 use crate::query::source_view::{SourceView, Viewed};
 use crate::query::view::dead_letters_schema;

@@ -23,7 +23,7 @@ use crate::faults::{Action, FailPoint, Faults};
 use crate::offset::TopicPartition;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
-use crate::query::join_view::Side;
+use crate::query::side::Side;
 use crate::ranges::StartingOffsets;
 use crate::settings::starting_offsets;
 use crate::sink::memory::MemorySink;

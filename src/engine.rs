@@ -30,7 +30,7 @@ use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic
 use crate::progress::BatchProgress;
 use crate::query::Program;
 use crate::query::fingerprint::Fingerprint;
-use crate::query::join_view::Side;
+use crate::query::side::Side;
 use crate::ranges::{StartingOffsets, choose_ranges, data_loss, positions};
 use crate::retry::retry;
 use crate::sink::SharedSink;

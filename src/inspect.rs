@@ -16,7 +16,7 @@ use crate::cli::{CheckpointCommand, StateArgs};
 use crate::clock::{rfc3339, rfc3339_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Program;
-use crate::query::join_view::Side;
+use crate::query::side::Side;
 use crate::state::SideState;
 use crate::stdout::say;
 

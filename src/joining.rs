@@ -21,9 +21,10 @@ use crate::batch::BatchPlan;
 use crate::clock::Nanos;
 use crate::error::Result;
 use crate::query::Program;
-use crate::query::join_view::{JoinView, Side};
+use crate::query::join_view::JoinView;
 use crate::query::pair_match::{MatchInput, Matches};
 use crate::query::pair_rows::Shown;
+use crate::query::side::Side;
 use crate::state::{KeyRows, RowMeta, RowRef, Rows, SideChanges, SideState};
 
 /// What a batch of the join gives.

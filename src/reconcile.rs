@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::producer::ledger::{Entry, Ledger};
 use crate::producer::plan::{Destination, Topic};
 use crate::query::Program;
-use crate::query::join_view::Side;
+use crate::query::side::Side;
 use crate::settings::mongodb_uri;
 use crate::sink::mongodb::client_of_primary;
 use crate::stdout::say;

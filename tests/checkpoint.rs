@@ -14,7 +14,7 @@ use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::producer::plan::{Planner, Timeline, Topic};
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
-use ecomm_batch::query::join_view::Side;
+use ecomm_batch::query::side::Side;
 use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::reconcile::OUTPUTS;
 use ecomm_batch::sink::memory::MemorySink;

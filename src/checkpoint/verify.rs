@@ -6,7 +6,7 @@ use super::Checkpoint;
 use super::record::StateFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Program;
-use crate::query::join_view::Side;
+use crate::query::side::Side;
 
 /// What a checkpoint was found to hold.
 #[derive(Debug, Default)]

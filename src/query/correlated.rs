@@ -28,7 +28,7 @@ use datafusion::logical_expr::{
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Subquery, Volatility, lit,
 };
 
-use crate::query::lookup::in_sql;
+use crate::query::plan_words::in_sql;
 
 /// The column that says of a row of the looked-up table that it was met.
 const MET: &str = "__met";

@@ -6,8 +6,9 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::clock::Nanos;
 use crate::query::Program;
-use crate::query::join_view::{JoinView, Side};
+use crate::query::join_view::JoinView;
 use crate::query::output::{Output, Reads, SinkTarget};
+use crate::query::side::Side;
 use crate::query::source_table::SourceTable;
 use crate::watermark::nanos;
 

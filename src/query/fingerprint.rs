@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use crate::query::Program;
-use crate::query::join_view::Side;
+use crate::query::side::Side;
 
 /// The parts of a program that state and offsets depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

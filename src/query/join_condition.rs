@@ -22,8 +22,8 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::query::join_view::Side;
 use crate::query::scalar::compile_key;
+use crate::query::side::Side;
 use crate::query::source_view::SourceSubtree;
 use crate::query::sql_file::{SqlFile, refuse_at};
 use crate::query::time_range::{Sums, TimeBounds};

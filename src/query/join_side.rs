@@ -13,8 +13,8 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::{Error, Result};
 use crate::query::join_condition::JoinCondition;
-use crate::query::join_view::Side;
 use crate::query::row_wise::{ask, evaluate, physical};
+use crate::query::side::Side;
 use crate::query::source_view::{SourceSubtree, SourceView};
 use crate::query::sql_file::SqlFile;
 

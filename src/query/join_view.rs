@@ -33,43 +33,17 @@ use crate::error::{Error, Result};
 use crate::query::join_condition::{JoinCondition, conjuncts, refuse_other_joins};
 use crate::query::join_side::SidePlan;
 use crate::query::key_kinds::refuse_other_kinds;
-use crate::query::lookup::refuse_node;
 use crate::query::pair_match::{MatchInput, Matches, PairPredicate, TimeRange, match_rows};
 use crate::query::pair_rows::{PairRows, Shown};
+use crate::query::plan_words::refuse_node;
 use crate::query::row_wise::typed;
 use crate::query::scalar::Note;
 use crate::query::session::{confined, least_volatility};
+use crate::query::side::Side;
 use crate::query::source_table::{SOURCE_COLUMNS, SourceTable};
 use crate::query::source_view::SourceSubtree;
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::time_range::Sums;
-
-/// A side of the join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Before JOIN.
-    Left,
-    /// After JOIN.
-    Right,
-}
-
-impl Side {
-    /// Both, in order.
-    pub const BOTH: [Self; 2] = [Self::Left, Self::Right];
-
-    /// 0 or 1.
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The other one.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Left => Self::Right,
-            Self::Right => Self::Left,
-        }
-    }
-}
 
 /// A view over the join of two sources.
 #[derive(Debug)]

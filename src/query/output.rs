@@ -15,8 +15,9 @@ use datafusion::sql::sqlparser::ast::{Insert, Statement};
 use crate::error::Result;
 use crate::query::field_type;
 use crate::query::lookup::{
-    self, Lookups, check_lookups, join_lookups, meets_once, num_scans, planning_error, refuse_node,
+    self, Lookups, check_lookups, join_lookups, meets_once, num_scans, planning_error,
 };
+use crate::query::plan_words::refuse_node;
 use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::source_table::Options;

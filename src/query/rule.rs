@@ -9,7 +9,8 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{GroupByExpr, Query, SetExpr, Statement};
 
 use crate::error::{Error, Result};
-use crate::query::lookup::{self, Lookups, check_lookups, join_lookups, planning_error, refuse_node};
+use crate::query::lookup::{self, Lookups, check_lookups, join_lookups, planning_error};
+use crate::query::plan_words::refuse_node;
 use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};

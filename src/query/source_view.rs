@@ -21,7 +21,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{Error, Result};
-use crate::query::lookup::refuse_node;
+use crate::query::plan_words::refuse_node;
 use crate::query::scalar::{Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot};
 use crate::query::source_table::SourceTable;

@@ -21,7 +21,7 @@ use ecomm_batch::faults::{Action, FailPoint, Faults};
 use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
-use ecomm_batch::query::join_view::Side;
+use ecomm_batch::query::side::Side;
 use ecomm_batch::query::sql_file::SqlFile;
 use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::sink::memory::MemorySink;

@@ -3,13 +3,15 @@
 use arrow::datatypes::TimeUnit;
 use datafusion::logical_expr::Operator;
 
-use super::bind::{Refusal, refuse};
 use super::cast::{fits, out_of_range};
+use super::coerce::{coerce, literal_digits};
+use super::fault::Fault;
 use super::node::Node;
-use super::numeric::{MAX_QUOTIENT_SCALE, Numeric};
+use super::numeric::MAX_QUOTIENT_SCALE;
+use super::refusal::{Refusal, refuse};
 use super::time::{self, Interval};
 use super::types::{Digits, SqlType};
-use super::value::{Fault, Outcome, Value};
+use super::value::{Outcome, Value, float, int, interval};
 
 /// `left op right`; both are resolved, and numbers of the same kind stand on both sides.
 pub(crate) fn binary(left: Node, op: Operator, right: Node) -> Result<Node, Refusal> {
@@ -145,13 +147,6 @@ fn digits_of(node: &Node) -> Option<Digits> {
     }
 }
 
-/// The digits of one number.
-pub(crate) fn literal_digits(number: &Numeric) -> Digits {
-    let whole = number.abs().rescale(0, super::numeric::Rounding::Truncate);
-    let whole = if whole.is_zero() { 0 } else { whole.to_string().len() as u32 };
-    Digits { whole, scale: number.scale() }
-}
-
 /// PostgreSQL stops at an overflow, at an underflow to zero and at a division by zero, which IEEE 754 does not.
 fn floats<'a>(left: f64, op: Operator, right: f64, rounded: impl Fn(f64) -> f64) -> Outcome<'a> {
     if op == Operator::Divide && right == 0.0 && !left.is_nan() {
@@ -214,25 +209,58 @@ fn shift<'a>(date: &Value<'a>, days: i128) -> Outcome<'a> {
     }
 }
 
-/// The whole number that a value of an INT type is.
-pub(crate) fn int(value: &Value<'_>) -> i64 {
-    match value {
-        Value::Int(value) => *value,
-        _ => 0,
+/// `+ - * / %`; an untyped side takes the type of the other.
+pub(crate) fn arithmetic(left: Node, op: Operator, right: Node) -> Result<Node, Refusal> {
+    let is_unknown = |node: &Node| node.sql_type == SqlType::Unknown;
+    let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
+        (true, false) if right.sql_type.is_number() => {
+            let to = right.sql_type.clone();
+            (coerce(left, &to)?, right)
+        }
+        (false, true) if left.sql_type.is_number() => {
+            let to = left.sql_type.clone();
+            (left, coerce(right, &to)?)
+        }
+        (true, _) | (_, true) => {
+            return Err(refuse(format!("the type of one side of {op} is not known"))
+                .advise("write CAST(… AS …), or INTERVAL '…'"));
+        }
+        _ => (left, right),
+    };
+    // DOUBLE meets an exact number as DOUBLE; REAL meets REAL.
+    let common = match left.sql_type.is_number() && right.sql_type.is_number() {
+        true => left.sql_type.compared(&right.sql_type),
+        false => None,
+    };
+    match common {
+        Some(common @ (SqlType::Double | SqlType::Real)) => {
+            binary(coerce(left, &common)?, op, coerce(right, &common)?)
+        }
+        _ => binary(left, op, right),
     }
 }
 
-/// The double that a value of a floating type is.
-pub(crate) fn float(value: &Value<'_>) -> f64 {
-    match value {
-        Value::Double(value) => *value,
-        _ => f64::NAN,
+/// An operator over two arguments, for its type.
+pub(crate) fn arithmetic_of(arguments: Vec<Node>, op: Operator) -> Result<Node, Refusal> {
+    match <[Node; 2]>::try_from(arguments) {
+        Ok([left, right]) => arithmetic(left, op, right),
+        Err(_) => Err(refuse(format!("{op} has two sides"))),
     }
 }
 
-fn interval(value: &Value<'_>) -> Interval {
-    match value {
-        Value::Interval(interval) => *interval,
-        _ => Interval::default(),
-    }
+/// Before the sign of an operator whose types DataFusion does not know, as a function's name.
+pub(crate) const OPERATOR: &str = "operator ";
+
+pub(crate) const ARITHMETIC: [(&str, Operator); 5] = [
+    ("+", Operator::Plus),
+    ("-", Operator::Minus),
+    ("*", Operator::Multiply),
+    ("/", Operator::Divide),
+    ("%", Operator::Modulo),
+];
+
+/// The operator behind a function's name.
+pub(crate) fn operator_of(name: &str) -> Option<Operator> {
+    let sign = name.strip_prefix(OPERATOR)?;
+    ARITHMETIC.iter().find(|(known, _)| *known == sign).map(|(_, op)| *op)
 }

@@ -11,66 +11,18 @@ use datafusion::logical_expr::expr::{Case, InList, Like, ScalarFunction};
 use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator, TryCast};
 
 use super::arithmetic;
-use super::cast::{drops_fraction, is_allowed, parse};
-use super::functions::{self, call, literal_text};
+use super::cast::{drops_fraction, is_allowed};
+use super::coerce::{coerce, common_of, comparable, compare, exact_literal, fold};
+use super::functions::{self, call};
 use super::node::{Comparison, Kind, Node, Now, OnFault, Test};
+use super::note::Note;
 use super::numeric::Numeric;
 use super::pattern;
-use super::text::{concatenate, lower, str_of, text};
+use super::refusal::{Refusal, refuse};
+use super::text::{concatenate, lower, text};
 use super::time::Interval;
 use super::types::SqlType;
-use super::value::Value;
-
-/// Why an expression is refused when it is planned.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) message: String,
-    /// The word of the SQL that it is about.
-    pub(crate) word: Option<String>,
-    pub(crate) advice: Option<String>,
-}
-
-pub(crate) fn refuse(message: impl Into<String>) -> Refusal {
-    Refusal { message: message.into(), word: None, advice: None }
-}
-
-impl Refusal {
-    pub(crate) fn at(mut self, word: &str) -> Self {
-        self.word.get_or_insert_with(|| word.to_owned());
-        self
-    }
-
-    pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
-        self
-    }
-}
-
-/// A difference from PostgreSQL on purpose, or a thing to know, where it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Note {
-    /// CAST of a fraction to a whole number.
-    DropsFraction,
-    /// A quotient of whole numbers.
-    WholeQuotient,
-    /// Texts that are ordered.
-    OrdersTexts,
-}
-
-impl Note {
-    /// What it says.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::DropsFraction => {
-                "CAST to a whole number drops the fraction (PostgreSQL rounds): write CAST(round(…) AS …) to round"
-            }
-            Self::WholeQuotient => {
-                "a quotient of whole numbers is whole, as in PostgreSQL: write x / 2.0 to keep the fraction"
-            }
-            Self::OrdersTexts => "texts are ordered by their bytes (PostgreSQL's collation \"C\")",
-        }
-    }
-}
+use super::value::{Value, str_of};
 
 /// Resolves expressions over one input.
 pub(crate) struct Binder<'s> {
@@ -199,7 +151,7 @@ impl<'s> Binder<'s> {
                 if op == Operator::Divide && whole(&left) && whole(&right) {
                     self.notes.push(Note::WholeQuotient);
                 }
-                arithmetic(left, op, right)
+                arithmetic::arithmetic(left, op, right)
             }
             Operator::StringConcat => concatenate(left, right),
             Operator::RegexMatch => functions::matches(left, &right, false, false),
@@ -366,7 +318,7 @@ impl<'s> Binder<'s> {
         let mut arguments =
             function.args.iter().map(|argument| self.bind(argument)).collect::<Result<Vec<_>, _>>()?;
         let name = function.func.name();
-        if let Some(op) = super::catalog::operator_of(name)
+        if let Some(op) = arithmetic::operator_of(name)
             && arguments.len() == 2
             && let (Some(right), Some(left)) = (arguments.pop(), arguments.pop())
         {
@@ -377,132 +329,12 @@ impl<'s> Binder<'s> {
     }
 }
 
-/// `+ - * / %`; an untyped side takes the type of the other.
-pub(crate) fn arithmetic(left: Node, op: Operator, right: Node) -> Result<Node, Refusal> {
-    let is_unknown = |node: &Node| node.sql_type == SqlType::Unknown;
-    let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
-        (true, false) if right.sql_type.is_number() => {
-            let to = right.sql_type.clone();
-            (coerce(left, &to)?, right)
-        }
-        (false, true) if left.sql_type.is_number() => {
-            let to = left.sql_type.clone();
-            (left, coerce(right, &to)?)
-        }
-        (true, _) | (_, true) => {
-            return Err(refuse(format!("the type of one side of {op} is not known"))
-                .advise("write CAST(… AS …), or INTERVAL '…'"));
-        }
-        _ => (left, right),
-    };
-    // DOUBLE meets an exact number as DOUBLE; REAL meets REAL.
-    let common = match left.sql_type.is_number() && right.sql_type.is_number() {
-        true => left.sql_type.compared(&right.sql_type),
-        false => None,
-    };
-    match common {
-        Some(common @ (SqlType::Double | SqlType::Real)) => {
-            arithmetic::binary(coerce(left, &common)?, op, coerce(right, &common)?)
-        }
-        _ => arithmetic::binary(left, op, right),
-    }
-}
-
-/// `left comparison right` in their common type.
-pub(crate) fn compare(left: Node, comparison: Comparison, right: Node) -> Result<Node, Refusal> {
-    let Some(common) = left.sql_type.compared(&right.sql_type) else {
-        let (left, right) = (left.sql_type, right.sql_type);
-        return Err(refuse(format!("{left} can't be compared with {right}")).advise(format!(
-            "write CAST(… AS {right}) or CAST(… AS {left}), TRY_CAST where a value may not fit"
-        )));
-    };
-    comparable(&common)?;
-    let (left, right) = (coerce(left, &common)?, coerce(right, &common)?);
-    let nullable = !matches!(comparison, Comparison::Distinct | Comparison::NotDistinct)
-        && (left.nullable || right.nullable);
-    fold(Node {
-        kind: Kind::Compare(Box::new(left), comparison, Box::new(right)),
-        sql_type: SqlType::Bool,
-        nullable,
-    })
-}
-
-fn comparable(sql_type: &SqlType) -> Result<(), Refusal> {
-    match sql_type {
-        SqlType::Other(other) => Err(refuse(format!("{other} can't be compared"))),
-        SqlType::List(item) => comparable(item),
-        _ => Ok(()),
-    }
-}
-
-/// The terms in their common type.
-pub(crate) fn common_of(terms: Vec<Node>, what: &str) -> Result<(Vec<Node>, SqlType), Refusal> {
-    let mut common = SqlType::Unknown;
-    for term in &terms {
-        common = common.common(&term.sql_type).ok_or_else(|| {
-            refuse(format!("{what} has values of {common} and of {}", term.sql_type))
-                .at(what)
-                .advise("CAST them to one type")
-        })?;
-    }
-    if common == SqlType::Unknown {
-        common = SqlType::Text;
-    }
-    // What is compared with exact numbers by value needs no conversion; what comes out of CASE does.
-    let terms = terms.into_iter().map(|term| coerce(term, &common)).collect::<Result<Vec<_>, _>>()?;
-    Ok((terms, common))
-}
-
-/// The node as one of `to`, as PostgreSQL converts unasked; the planner has checked that it does.
-pub(crate) fn coerce(node: Node, to: &SqlType) -> Result<Node, Refusal> {
-    if node.sql_type == *to {
-        return Ok(node);
-    }
-    if node.sql_type == SqlType::Unknown {
-        return untyped(node, to);
-    }
-    let same_values = match (&node.sql_type, to) {
-        // Exact numbers compute and compare by value, whatever their type.
-        (from, SqlType::Numeric(_)) => from.is_exact(),
-        (SqlType::Int(from), SqlType::Int(to)) => from <= to,
-        (SqlType::Timestamp(_), SqlType::Timestamp(_)) => true,
-        _ => false,
-    };
-    if same_values {
-        return Ok(Node { sql_type: to.clone(), ..node });
-    }
-    let nullable = node.nullable;
-    Ok(Node { kind: Kind::Cast(Box::new(node), to.clone(), OnFault::Fail), sql_type: to.clone(), nullable })
-}
-
-/// A quoted literal, read as what it stands beside.
-fn untyped(node: Node, to: &SqlType) -> Result<Node, Refusal> {
-    let Some(literal) = literal_text(&node) else {
-        return Ok(Node { sql_type: to.clone(), ..node });
-    };
-    let read_as = match to {
-        SqlType::Timestamp(_) => SqlType::Timestamp(TimeUnit::Nanosecond),
-        SqlType::Numeric(_) => SqlType::Numeric(None),
-        other => other.clone(),
-    };
-    let value = parse(literal, &read_as).map_err(|fault| refuse(fault.message()).at(literal))?;
-    Ok(match value {
-        Value::Numeric(number) => functions::number(number),
-        value => Node::literal(value, to.clone()),
-    })
-}
-
 fn is(term: Node, test: Test) -> Node {
     Node { kind: Kind::Is(Box::new(term), test), sql_type: SqlType::Bool, nullable: false }
 }
 
 fn not(node: Node) -> Node {
     Node { nullable: node.nullable, kind: Kind::Not(Box::new(node)), sql_type: SqlType::Bool }
-}
-
-/// What is constant as a literal.
-fn fold(node: Node) -> Result<Node, Refusal> {
-    node.folded().map_err(|fault| refuse(format!("a constant can't be computed: {}", fault.message())))
 }
 
 fn connected(op: Operator, terms: Vec<Node>) -> Node {
@@ -549,19 +381,19 @@ fn literal(value: &ScalarValue) -> Result<Node, Refusal> {
     Ok(match value {
         ScalarValue::Boolean(Some(value)) => Node::literal(Value::Bool(*value), SqlType::Bool),
         ScalarValue::Int64(Some(value)) => int(*value),
-        ScalarValue::UInt64(Some(value)) => functions::number(Numeric::new(i128::from(*value), 0)),
+        ScalarValue::UInt64(Some(value)) => exact_literal(Numeric::new(i128::from(*value), 0)),
         ScalarValue::Decimal128(Some(value), _, scale) => {
             let number = match u32::try_from(*scale) {
                 Ok(scale) => Numeric::new(*value, scale),
                 Err(_) => Numeric::parse(&format!("{value}e{}", -i32::from(*scale)))
                     .ok_or_else(|| refuse(format!("\"{value}\" is no number")))?,
             };
-            functions::number(number)
+            exact_literal(number)
         }
         ScalarValue::Decimal256(Some(value), _, scale) => {
             let number = Numeric::parse(&format!("{value}e{}", -i32::from(*scale)))
                 .ok_or_else(|| refuse(format!("\"{value}\" is no number")))?;
-            functions::number(number)
+            exact_literal(number)
         }
         ScalarValue::Float64(Some(value)) => Node::literal(Value::Double(*value), SqlType::Double),
         ScalarValue::Utf8(Some(text))
@@ -608,12 +440,4 @@ fn last_name(expr: &Expr) -> String {
     let mut columns: Vec<String> = expr.column_refs().iter().map(|column| column.name.clone()).collect();
     columns.sort();
     columns.pop().unwrap_or_default()
-}
-
-/// An operator over two arguments, for its type.
-pub(crate) fn arithmetic_of(arguments: Vec<Node>, op: Operator) -> Result<Node, Refusal> {
-    match <[Node; 2]>::try_from(arguments) {
-        Ok([left, right]) => arithmetic(left, op, right),
-        Err(_) => Err(refuse(format!("{op} has two sides"))),
-    }
 }

@@ -5,10 +5,11 @@
 
 use arrow::datatypes::TimeUnit;
 
+use super::fault::Fault;
 use super::numeric::Numeric;
 use super::time::{self, NANOS_PER_DAY};
 use super::types::{Digits, SqlType};
-use super::value::{Fault, Outcome, Value};
+use super::value::{Outcome, Value};
 
 /// What PostgreSQL's times count from: 2000-01-01.
 const EPOCH_2000: i128 = 10_957 * NANOS_PER_DAY;

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::arithmetic::{ARITHMETIC, OPERATOR, arithmetic_of, operator_of};
 use super::functions::{NAMES, NOW, call};
 use super::node::{Node, Now};
 use super::types::SqlType;
@@ -91,7 +92,7 @@ impl ScalarUDFImpl for Named {
             })
             .collect();
         let result = match operator_of(&self.name) {
-            Some(op) => super::bind::arithmetic_of(arguments, op),
+            Some(op) => arithmetic_of(arguments, op),
             None => call(&self.name, arguments, &Now::default()),
         };
         // A call that means nothing is refused later, with its place and advice.
@@ -103,23 +104,6 @@ impl ScalarUDFImpl for Named {
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         Err(DataFusionError::Execution(format!("{} is not known before it is compiled", self.name)))
     }
-}
-
-/// Before the sign of an operator whose types DataFusion does not know, as a function's name.
-const OPERATOR: &str = "operator ";
-
-const ARITHMETIC: [(&str, Operator); 5] = [
-    ("+", Operator::Plus),
-    ("-", Operator::Minus),
-    ("*", Operator::Multiply),
-    ("/", Operator::Divide),
-    ("%", Operator::Modulo),
-];
-
-/// The operator behind a function's name.
-pub(crate) fn operator_of(name: &str) -> Option<Operator> {
-    let sign = name.strip_prefix(OPERATOR)?;
-    ARITHMETIC.iter().find(|(known, _)| *known == sign).map(|(_, op)| *op)
 }
 
 /// Calls of our own functions where SQL has a syntax of its own: EXTRACT, POSITION, SUBSTRING.

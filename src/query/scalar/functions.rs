@@ -5,14 +5,16 @@
 use arrow::datatypes::TimeUnit;
 use datafusion::logical_expr::Operator;
 
-use super::arithmetic::{float, int, literal_digits};
-use super::bind::{Refusal, coerce, common_of, compare, refuse};
+use super::arithmetic::arithmetic;
+use super::coerce::{coerce, coerce_number, common_of, compare, literal_text};
+use super::fault::Fault;
 use super::node::{Comparison, Kind, Node, Now};
 use super::numeric::{Numeric, Rounding};
 use super::pattern;
+use super::refusal::{Refusal, refuse};
 use super::time::{self, Field};
 use super::types::{Digits, SqlType};
-use super::value::{Fault, Value};
+use super::value::{Value, float, int};
 use super::{list, text};
 use crate::query::other_functions::advice;
 
@@ -114,7 +116,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
         ("round", 2) => to_places(&lower, next()?, next()?, Rounding::HalfAwayFromZero)?,
         ("trunc", 2) => to_places(&lower, next()?, next()?, Rounding::Truncate)?,
         ("sign", 1) => sign(next()?)?,
-        ("mod", 2) => super::bind::arithmetic(next()?, Operator::Modulo, next()?)?,
+        ("mod", 2) => arithmetic(next()?, Operator::Modulo, next()?)?,
         ("power", 2) => {
             let (base, exponent) = (next()?, next()?);
             let both = vec![doubles_only(&lower, base)?, doubles_only(&lower, exponent)?];
@@ -277,23 +279,6 @@ fn wrong_count(name: &str, count: usize) -> Refusal {
     refuse(format!("{name} does not take {count} arguments")).at(name)
 }
 
-/// The argument as a number of type `to`, if PostgreSQL converts it unasked.
-pub(crate) fn coerce_number(name: &str, node: Node, to: &SqlType) -> Result<Node, Refusal> {
-    let fits = match (&node.sql_type, to) {
-        (SqlType::Unknown, _) => true,
-        (SqlType::Int(from), SqlType::Int(to)) => from <= to,
-        (from, SqlType::Double) => from.is_number(),
-        (from, SqlType::Numeric(_)) => from.is_exact(),
-        _ => false,
-    };
-    match fits {
-        true => coerce(node, to),
-        false => Err(refuse(format!("{name} takes {to}, not {}", node.sql_type))
-            .at(name)
-            .advise(format!("write CAST(… AS {to})"))),
-    }
-}
-
 fn absolute(node: Node) -> Result<Node, Refusal> {
     Ok(match node.sql_type.clone() {
         SqlType::Int(width) => Node::strict(SqlType::Int(width), vec![node], move |values| {
@@ -429,13 +414,6 @@ fn extreme(terms: Vec<Node>, wanted: Comparison) -> Result<Node, Refusal> {
         }
         Ok(best)
     }))
-}
-
-pub(crate) fn literal_text(node: &Node) -> Option<&str> {
-    match node.as_literal() {
-        Some(Value::Text(text)) => Some(text),
-        _ => None,
-    }
 }
 
 /// `text ~ pattern`, and the like; the pattern is a literal, so that it is understood before anything runs.
@@ -597,10 +575,4 @@ fn from_count(name: &str, node: Node, nanos: i128) -> Result<Node, Refusal> {
     Ok(Node::strict(SqlType::Timestamp(unit), vec![node], move |values| {
         time::in_range(i128::from(int(&values[0])) * nanos).map(Value::Timestamp)
     }))
-}
-
-/// A number literal with just its own digits.
-pub(crate) fn number(value: Numeric) -> Node {
-    let digits = literal_digits(&value);
-    Node::literal(Value::Numeric(value), SqlType::Numeric(Some(digits)))
 }

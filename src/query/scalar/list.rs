@@ -1,13 +1,12 @@
 //! Functions of lists and structs. A NULL list gives NULL; a NULL within a list is no member of it.
 
-use super::arithmetic::int;
-use super::bind::{Refusal, coerce, common_of, refuse};
 use super::cast::{fits, out_of_range};
-use super::functions::{coerce_number, literal_text};
+use super::coerce::{coerce, coerce_number, common_of, literal_text};
 use super::node::{Comparison, Kind, Node, Test};
-use super::text::{str_of, text};
+use super::refusal::{Refusal, refuse};
+use super::text::text;
 use super::types::SqlType;
-use super::value::Value;
+use super::value::{Value, int, str_of};
 
 fn items<'v, 'a>(value: &'v Value<'a>) -> &'v [Value<'a>] {
     match value {

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicI64, Ordering as Atomic};
 use arrow::array::ArrayRef;
 
 use super::cast::cast;
+use super::fault::Fault;
 use super::types::SqlType;
-use super::value::{Fault, Outcome, Value};
+use super::value::{Outcome, Value};
 use super::vector::value_at;
 
 /// The batch time that `now()` gives, in milliseconds; set before each run of a plan.

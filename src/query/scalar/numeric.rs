@@ -6,12 +6,11 @@
 //! Up to 38 digits an `i128` is enough; beyond them a big integer takes over, so that no step of an
 //! expression overflows.
 
+use super::fault::Fault;
 use std::cmp::Ordering;
 use std::fmt;
 
 use num_bigint::{BigInt, Sign};
-
-use super::value::Fault;
 
 /// The fewest significant digits of a quotient.
 const MIN_SIGNIFICANT_DIGITS: i64 = 16;

@@ -1,9 +1,8 @@
 //! LIKE, SIMILAR TO and regular expressions as PostgreSQL matches them.
 
+use super::fault::Fault;
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
-
-use super::value::Fault;
 
 /// LIKE: `%` is any text, `_` any one character, `escape` takes the next one as it stands.
 ///

@@ -22,10 +22,13 @@ use datafusion::logical_expr::{
     Projection, Sort, Subquery,
 };
 
-use super::bind::{Binder, Note, Refusal, coerce, refuse};
+use super::bind::Binder;
+use super::coerce::coerce;
 use super::compiled::Compiled;
 use super::node::{Kind, Node, Now};
+use super::note::Note;
 use super::numeric::{MAX_QUOTIENT_SCALE, Numeric};
+use super::refusal::{Refusal, refuse};
 use super::types::{Digits, MAX_DIGITS, SqlType};
 use super::value::Value;
 use crate::error::{Error, Result};
@@ -401,7 +404,7 @@ fn lift(expr: &Expr, node: Node, arguments: Vec<Expr>, schema: &DFSchema) -> Res
 
 fn too_long(expr: &Expr, sql_type: &SqlType) -> Refusal {
     let text = expr.human_display().to_string();
-    let word = expr.column_refs().iter().map(|column| column.name.clone()).next().unwrap_or_default();
+    let word = expr.column_refs().iter().map(|column| column.name.clone()).min().unwrap_or_default();
     let refusal = match sql_type {
         SqlType::Numeric(Some(Digits { whole, scale })) if *scale < MAX_QUOTIENT_SCALE => {
             refuse(format!("\"{text}\" can have {} digits, a DECIMAL has {MAX_DIGITS}", whole + scale))

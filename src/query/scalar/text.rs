@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 
-use super::arithmetic::int;
-use super::bind::{Refusal, coerce, refuse};
 use super::cast::to_text;
-use super::functions::{coerce_number, literal_text};
+use super::coerce::{coerce, coerce_number, literal_text};
+use super::fault::Fault;
 use super::node::Node;
+use super::refusal::{Refusal, refuse};
 use super::types::SqlType;
-use super::value::{Fault, Value};
+use super::value::{Value, int, str_of};
 
 /// The longest text that a function makes.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -27,13 +27,6 @@ pub(crate) fn text(node: Node) -> Result<Node, Refusal> {
 
 fn whole(node: Node) -> Result<Node, Refusal> {
     coerce_number("a text function", node, &SqlType::Int(4))
-}
-
-pub(crate) fn str_of<'v>(value: &'v Value<'_>) -> &'v str {
-    match value {
-        Value::Text(text) => text,
-        _ => "",
-    }
 }
 
 /// A function from a text to a text.

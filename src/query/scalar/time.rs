@@ -3,8 +3,8 @@
 //! A time is nanoseconds since 1970 in an `i128`, so that no step overflows between year 1 and 9999,
 //! whatever unit a column has; whether a result fits its type is asked where it leaves an expression.
 
+use super::fault::Fault;
 use super::numeric::Numeric;
-use super::value::Fault;
 
 pub(crate) const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 const NANOS_PER_SECOND: i128 = 1_000_000_000;

@@ -3,26 +3,9 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use super::fault::Fault;
 use super::numeric::Numeric;
 use super::time::{Interval, NANOS_PER_DAY};
-
-/// Why an expression has no value for a row; in PostgreSQL's words where it has any.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault(String);
-
-impl Fault {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-
-    pub(crate) fn division_by_zero() -> Self {
-        Self::new("division by zero")
-    }
-
-    pub(crate) fn message(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The value of an expression at a row, or why there is none.
 pub(crate) type Outcome<'a> = Result<Value<'a>, Fault>;
@@ -141,6 +124,38 @@ impl<'a> Value<'a> {
             Self::List(items) => Value::List(items.into_iter().map(Value::into_owned).collect()),
             Self::Struct(items) => Value::Struct(items.into_iter().map(Value::into_owned).collect()),
         }
+    }
+}
+
+/// The whole number that a value of an INT type is.
+pub(crate) fn int(value: &Value<'_>) -> i64 {
+    match value {
+        Value::Int(value) => *value,
+        _ => 0,
+    }
+}
+
+/// The double that a value of a floating type is.
+pub(crate) fn float(value: &Value<'_>) -> f64 {
+    match value {
+        Value::Double(value) => *value,
+        _ => f64::NAN,
+    }
+}
+
+/// The interval that a value of type INTERVAL is.
+pub(crate) fn interval(value: &Value<'_>) -> Interval {
+    match value {
+        Value::Interval(interval) => *interval,
+        _ => Interval::default(),
+    }
+}
+
+/// The text that a value of type VARCHAR is.
+pub(crate) fn str_of<'v>(value: &'v Value<'_>) -> &'v str {
+    match value {
+        Value::Text(text) => text,
+        _ => "",
     }
 }
 

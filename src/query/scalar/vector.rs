@@ -17,8 +17,9 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use num_bigint::BigInt;
 
+use super::fault::Fault;
 use super::numeric::Numeric;
-use super::value::{Fault, Value};
+use super::value::Value;
 
 /// The value at `row`, borrowed from the column.
 pub(crate) fn value_at<'a>(array: &'a dyn Array, row: usize) -> Value<'a> {
