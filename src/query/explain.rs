@@ -101,8 +101,12 @@ fn describe_source(source: &SourceTable) -> String {
         true => "no PRIMARY KEY".to_owned(),
         false => format!("PRIMARY KEY ({})", source.primary_key_names().collect::<Vec<_>>().join(", ")),
     };
+    let source_idle = match source.watermark.source_idle_timeout {
+        Some(timeout) => format!("after {}", length(nanos(timeout))),
+        None => "never".to_owned(),
+    };
     format!(
-        "{} from topic \"{}\": {key}; watermark on {}, {} behind the latest, idle after {}, future beyond {} ahead",
+        "{} from topic \"{}\": {key}; watermark on {}, {} behind the latest, a partition idle after {}, the whole source {source_idle}, future beyond {} ahead",
         source.name,
         source.topic,
         source.event_time_name(),
@@ -235,6 +239,7 @@ mod tests {
         let text = explain(&Program::plan(folder).expect("plans"));
         for part in [
             "order_payments: o FULL JOIN p",
+            "watermark on created_at, 10m behind the latest, a partition idle after 1m, the whole source never, future",
             "key: o.order_id = p.order_id",
             "the right row is 5m before to 10m after its left row",
             "a row of o is kept until the watermark is 10m past its created_at",
