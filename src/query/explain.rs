@@ -230,12 +230,14 @@ fn length(time: Nanos) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::query::folder::SqlFolder;
 
     #[test]
     fn the_shipped_program_is_explained() {
-        let folder = SqlFolder::read(std::path::Path::new("sql"), |_| None).expect("reads");
+        let folder = SqlFolder::read(Path::new("sql"), |_| None).expect("reads");
         let text = explain(&Program::plan(folder).expect("plans"));
         for part in [
             "order_payments: o FULL JOIN p",
@@ -250,6 +252,18 @@ mod tests {
             "ProjectionExec: expr=[o.order_id@0 as order_id",
         ] {
             assert!(text.contains(part), "no \"{part}\" in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_idle_when_its_options_say() {
+        let folder = Path::new("tests/cases/sql/source-idle-own");
+        let text = explain(&Program::plan(SqlFolder::read(folder, |_| None).expect("reads")).expect("plans"));
+        for (source, idle) in
+            [("orders", "the whole source after 5m,"), ("payments", "the whole source after 30s,")]
+        {
+            let line = text.lines().find(|line| line.trim().starts_with(&format!("{source} from topic")));
+            assert!(line.is_some_and(|line| line.contains(idle)), "{source}:\n{text}");
         }
     }
 }
