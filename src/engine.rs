@@ -38,7 +38,7 @@ use crate::source::{Extent, Records, Source};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
 use crate::trigger::Trigger;
 use crate::verdict::{Judged, judge_pairs, judge_rows};
-use crate::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
+use crate::watermark::{Advanced, HeldBy, PartitionClock, Silence, WatermarkInput, WatermarkPolicy};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;
@@ -90,6 +90,8 @@ pub struct Engine {
     known_ms: Option<i64>,
     /// Records below where reading goes on in a topic that was made again; the next commit counts them.
     passed_over: u64,
+    /// The silence of a source that was warned of last.
+    warned_of: Option<Silence>,
     /// Whether rubbish of earlier engines was removed.
     is_clean: bool,
 }
@@ -134,7 +136,7 @@ impl Engine {
             Fingerprint::of(&before).allows(&Fingerprint::of(&program)).map_err(|change| {
                 Error::checkpoint(format!("the SQL does not fit the checkpoint: {change}"))
                     .with("checkpoint", &options.checkpoint)
-                    .advise("undo the change, or start a new checkpoint with --checkpoint; rules, outputs and watermark.delay may change")
+                    .advise("undo the change, or start a new checkpoint with --checkpoint; rules, outputs, watermark.delay and the idle timeouts may change")
             })?;
         }
         // What is refused so far leaves an engine at work alone; from here on it is replaced.
@@ -165,6 +167,7 @@ impl Engine {
             claimed: None,
             known_ms: None,
             passed_over: 0,
+            warned_of: None,
             is_clean: false,
         })
     }
@@ -456,7 +459,7 @@ impl Engine {
         if plan.num_offsets() > 0 {
             return Ok(Some(plan));
         }
-        // Without records only time can move the watermark, by sources that fall idle.
+        // Without records only time can move the watermark, by partitions and sources that are let go.
         let clocks = self.clocks();
         let moves = self.next_watermark(&plan, &clocks).watermark != plan.watermark;
         Ok(moves.then_some(plan))
@@ -555,9 +558,20 @@ impl Engine {
         let positions =
             self.committed.partitions.iter().map(|(tp, record)| (tp.clone(), record.next_offset)).collect();
         self.source.report_position(&positions);
+        self.warn_of_silence(&held_by);
         let progress = self.progress(plan, &commit, held_by, steps.done);
         tracing::info!("{progress}");
         Ok(progress)
+    }
+
+    /// Once for each time that a source begins to hold the watermark by being silent.
+    fn warn_of_silence(&mut self, held_by: &HeldBy) {
+        if let HeldBy::Silent(silence) = held_by
+            && self.warned_of.as_ref() != Some(silence)
+        {
+            tracing::warn!("{}", silence.warning());
+            self.warned_of = Some(silence.clone());
+        }
     }
 
     /// Offsets between where the last batch ended and where this one begins: the broker had lost them.

@@ -81,6 +81,33 @@ fn a_case_that_fails_is_named_with_its_line() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// A silence is told once, not with each batch that it holds.
+#[test]
+fn a_silent_source_is_warned_of_once() {
+    let warnings = |case: &str| {
+        let path = format!("tests/cases/watermark/{case}.case");
+        let output = ecomm_batch().args(["test", &path]).output().expect("runs");
+        assert!(output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let warnings = text.lines().filter_map(|line| Some(line.split_once(" WARN ")?.1.to_owned()));
+        warnings.filter(|warning| warning.contains("silent")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("silent-source"),
+        [
+            "payments has been silent since 2026-01-05T06:00:00Z: the watermark waits for its records, which would \
+          be late if it went on; to let it go on without them after a time, set 'watermark.source_idle_timeout' in \
+          the source's OPTIONS"
+        ]
+    );
+    // Of two silent sources, one at a time, and never while both are.
+    let of_both = warnings("silent-both");
+    assert_eq!(of_both.len(), 1, "{of_both:?}");
+    assert!(of_both[0].starts_with("orders has been silent since 2026-01-05T06:00:00Z"), "{of_both:?}");
+    // Let go at once.
+    assert_eq!(warnings("idle-source"), [""; 0]);
+}
+
 #[test]
 fn what_clap_refuses_has_the_exit_code_of_configuration() {
     for arguments in [&["run", "--no-such-flag"][..], &["walk"], &["run", "--retain-batches", "many"]] {

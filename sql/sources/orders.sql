@@ -1,6 +1,8 @@
 -- The orders, one JSON object a message:
 --   {"order_id":"o-1","order_date":"2026-01-05","created_at":"2026-01-05T10:00:00Z","customer_id":"c-7","amount":12.50}
 -- A message that is not this becomes a dead letter. The first message of an order_id counts.
+-- While no orders come at all the watermark waits for them, and so do unmatched payments; 'watermark.source_idle_timeout'
+-- would let it go on without them after a time, and those that come then may be late.
 CREATE UNBOUNDED EXTERNAL TABLE orders (
     order_id VARCHAR NOT NULL,
     order_date DATE,

@@ -102,8 +102,12 @@ fn describe_source(source: &SourceTable) -> String {
         true => "no PRIMARY KEY".to_owned(),
         false => format!("PRIMARY KEY ({})", source.primary_key_names().collect::<Vec<_>>().join(", ")),
     };
+    let source_idle = match source.watermark.source_idle_timeout {
+        Some(timeout) => format!("after {}", length(nanos(timeout))),
+        None => "never".to_owned(),
+    };
     format!(
-        "{} from topic \"{}\": {key}; watermark on {}, {} behind the latest, idle after {}, future beyond {} ahead",
+        "{} from topic \"{}\": {key}; watermark on {}, {} behind the latest, a partition idle after {}, the whole source {source_idle}, future beyond {} ahead",
         source.name,
         source.topic,
         source.event_time_name(),
@@ -227,15 +231,18 @@ fn length(time: Nanos) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::query::folder::SqlFolder;
 
     #[test]
     fn the_shipped_program_is_explained() {
-        let folder = SqlFolder::read(std::path::Path::new("sql"), |_| None).expect("reads");
+        let folder = SqlFolder::read(Path::new("sql"), |_| None).expect("reads");
         let text = explain(&Program::plan(folder).expect("plans"));
         for part in [
             "order_payments: o FULL JOIN p",
+            "watermark on created_at, 10m behind the latest, a partition idle after 1m, the whole source never, future",
             "key: o.order_id = p.order_id",
             "the right row is 5m before to 10m after its left row",
             "a row of o is kept until the watermark is 10m past its created_at",
@@ -246,6 +253,18 @@ mod tests {
             "ProjectionExec: expr=[o.order_id@0 as order_id",
         ] {
             assert!(text.contains(part), "no \"{part}\" in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_idle_when_its_options_say() {
+        let folder = Path::new("tests/cases/sql/source-idle-own");
+        let text = explain(&Program::plan(SqlFolder::read(folder, |_| None).expect("reads")).expect("plans"));
+        for (source, idle) in
+            [("orders", "the whole source after 5m,"), ("payments", "the whole source after 30s,")]
+        {
+            let line = text.lines().find(|line| line.trim().starts_with(&format!("{source} from topic")));
+            assert!(line.is_some_and(|line| line.contains(idle)), "{source}:\n{text}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What must stay as it is while a checkpoint is in use.
 //!
-//! Rules, outputs, `watermark.delay` and the view's select list may change between runs; what decides
-//! which rows are in state, and what they look like, may not.
+//! Rules, outputs, `watermark.delay`, the idle timeouts and the view's select list may change between
+//! runs; what decides which rows are in state, and what they look like, may not.
 
 use std::collections::BTreeMap;
 

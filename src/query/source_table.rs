@@ -35,7 +35,7 @@ pub struct SourceTable {
     pub primary_key: Vec<usize>,
     /// The index of `watermark.column`.
     pub event_time: usize,
-    /// `watermark.delay`, `watermark.idle_timeout`.
+    /// `watermark.delay`, `watermark.idle_timeout`, `watermark.source_idle_timeout`.
     pub watermark: WatermarkPolicy,
     /// `watermark.max_ahead`: how far beyond the batch time an event time may lie.
     pub max_ahead: Duration,
@@ -65,6 +65,7 @@ impl SourceTable {
                 "watermark.column",
                 "watermark.delay",
                 "watermark.idle_timeout",
+                "watermark.source_idle_timeout",
                 "watermark.max_ahead",
                 "max.record.bytes",
             ],
@@ -107,10 +108,11 @@ impl SourceTable {
             event_time,
             watermark: WatermarkPolicy {
                 topic: topic.clone(),
-                delay: options.duration("watermark.delay", Duration::from_secs(600))?,
-                idle_timeout: options.duration("watermark.idle_timeout", Duration::from_secs(60))?,
+                delay: options.duration("watermark.delay")?.unwrap_or(Duration::from_secs(600)),
+                idle_timeout: options.duration("watermark.idle_timeout")?.unwrap_or(Duration::from_secs(60)),
+                source_idle_timeout: options.duration("watermark.source_idle_timeout")?,
             },
-            max_ahead: options.duration("watermark.max_ahead", Duration::from_secs(3600))?,
+            max_ahead: options.duration("watermark.max_ahead")?.unwrap_or(Duration::from_secs(3600)),
             max_record_bytes,
             topic: topic.into(),
         })
@@ -279,12 +281,13 @@ impl<'a> Options<'a> {
         self.pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str())
     }
 
-    fn duration(&self, key: &str, default: Duration) -> Result<Duration> {
-        self.text(key).map_or(Ok(default), |text| {
+    fn duration(&self, key: &str) -> Result<Option<Duration>> {
+        let parse = |text: &str| {
             duration::parse(text).map_err(|error| {
                 refuse_at(self.file, text, format!("'{key}' '{text}' is no duration: {error}"))
             })
-        })
+        };
+        self.text(key).map(parse).transpose()
     }
 
     fn number(&self, key: &str, default: usize) -> Result<usize> {

@@ -49,7 +49,7 @@ enum Step {
     Clock(i64),
 }
 
-fn messages(base: i64) -> impl Strategy<Value = Vec<Message>> {
+fn messages(base: i64, sides: [usize; 2]) -> impl Strategy<Value = Vec<Message>> {
     let body = prop_oneof![
         30 => (0..40u8, prop::option::weighted(0.9, 0..4u8), -600..600i64, 1..6i64, prop::bool::weighted(0.1)).prop_map(
             move |(id, key, ahead, amount, bad)| Body::Row { id, key, at: base + ahead, amount, bad }
@@ -60,8 +60,8 @@ fn messages(base: i64) -> impl Strategy<Value = Vec<Message>> {
             |(id, key, bad)| Body::Row { id, key: Some(key), at: 86_400, amount: 1, bad }
         ),
     ];
-    let message = (0..2usize, 0..3i32, 0..3i64, body).prop_map(|(side, partition, timestamp, body)| {
-        Message { side, partition, timestamp_ms: START_MS + timestamp, body }
+    let message = (0..2usize, 0..3i32, 0..3i64, body).prop_map(move |(side, partition, timestamp, body)| {
+        Message { side: sides[side], partition, timestamp_ms: START_MS + timestamp, body }
     });
     prop::collection::vec(message, 1..12)
 }
@@ -76,15 +76,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         FailPoint::BeforeCommit,
         FailPoint::AfterCommit,
     ]);
-    let round = (0..900i64).prop_flat_map(move |ahead| {
+    // Most rounds speak of both sources, some of one: the other is silent.
+    let speaks = prop_oneof![4 => Just([0, 1]), 1 => Just([0, 0]), 1 => Just([1, 1])];
+    let round = (0..900i64, speaks).prop_flat_map(move |(ahead, sides)| {
         let then = prop_oneof![
             6 => Just(Step::Trigger(None)),
             4 => (1..8u64).prop_map(|max| Step::Trigger(Some(max))),
             1 => points.clone().prop_map(Step::Crash),
             1 => Just(Step::Restart),
-            1 => (10..90i64).prop_map(Step::Clock),
+            3 => (10..150i64).prop_map(Step::Clock),
         ];
-        (messages(0), Just(ahead), then)
+        (messages(0, sides), Just(ahead), then)
     });
     prop::collection::vec(round, 1..7).prop_map(|rounds| {
         let mut base = 600;
@@ -136,18 +138,24 @@ fn shape(keeps: [bool; 2]) -> impl Strategy<Value = Shape> {
         1 => Just(Fails::Select),
     ];
     let delay = prop::sample::select(vec![0, 300, 600]);
+    // Shorter than the idle timeout of a partition, the same, longer.
+    let source_idle = prop::option::of(prop::sample::select(vec![0, 30, 60, 120]));
+    let source_idle = [source_idle.clone(), source_idle];
     let rare = [0.3, 0.2, 0.2].map(prop::bool::weighted);
-    (keys, predicate, times, fails, [delay.clone(), delay], rare).prop_map(
-        move |(keys, predicate, times, fails, delay, [source_view, view_where, meets_null])| Shape {
-            keeps,
-            keys,
-            predicate,
-            meets_null,
-            times,
-            fails,
-            delay,
-            source_view,
-            view_where,
+    (keys, predicate, times, fails, [delay.clone(), delay], source_idle, rare).prop_map(
+        move |(keys, predicate, times, fails, delay, source_idle, [source_view, view_where, meets_null])| {
+            Shape {
+                keeps,
+                keys,
+                predicate,
+                meets_null,
+                times,
+                fails,
+                delay,
+                source_idle,
+                source_view,
+                view_where,
+            }
         },
     )
 }
@@ -217,11 +225,13 @@ fn folder(shape: &Shape) -> SqlFolder {
             (Keys::JoinKey, 0) => ", PRIMARY KEY (k)",
             _ => ", PRIMARY KEY (id)",
         };
+        let source_idle = shape.source_idle[side]
+            .map_or_else(String::new, |seconds| format!(", 'watermark.source_idle_timeout' '{seconds}s'"));
         let not_null = if shape.keys == Keys::JoinKey && side == 0 { " NOT NULL" } else { "" };
         format!(
             "CREATE UNBOUNDED EXTERNAL TABLE {name} (id VARCHAR NOT NULL, k VARCHAR{not_null}, at TIMESTAMP NOT NULL, \
              amount DECIMAL(10, 2) NOT NULL, n VARCHAR NOT NULL{primary}) STORED AS KAFKA LOCATION '{name}' \
-             OPTIONS ('watermark.column' 'at', 'watermark.delay' '{delay} seconds')",
+             OPTIONS ('watermark.column' 'at', 'watermark.delay' '{delay} seconds'{source_idle})",
             name = TOPICS[side],
             delay = shape.delay[side],
         )

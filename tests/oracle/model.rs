@@ -113,6 +113,8 @@ pub struct Shape {
     pub times: Times,
     pub fails: Fails,
     pub delay: [i64; 2],
+    /// `watermark.source_idle_timeout`.
+    pub source_idle: [Option<i64>; 2],
     /// The left source is read through a view with `amount <> 2`.
     pub source_view: bool,
     /// The join view has `WHERE COALESCE(l.amount, 0) + COALESCE(r.amount, 0) <> 4`.
@@ -310,32 +312,35 @@ impl Model {
     }
 
     fn advance(&mut self, time_ms: i64, ranges: &BTreeMap<Place, Range>) {
-        let mut query: Option<i64> = None;
-        for side in [0, 1] {
-            let partitions: Vec<(&Place, &Range)> =
-                ranges.iter().filter(|((of, _), _)| *of == side).collect();
-            let unread = |range: &Range| range.latest > range.end;
-            if partitions.iter().any(|(place, range)| !self.maxima.contains_key(place) && unread(range)) {
-                return;
-            }
-            let with_rows: Vec<_> =
-                partitions.iter().filter(|(place, _)| self.maxima.contains_key(place)).collect();
-            let is_idle = |place: &Place| {
-                let since = self.last_record_ms.get(place).copied().unwrap_or(self.start_ms);
-                time_ms - since >= IDLE_MS
-            };
-            let active = with_rows.iter().filter(|(place, range)| unread(range) || !is_idle(place));
-            match active.map(|(place, _)| self.maxima[place]).min() {
-                Some(least) => {
-                    let of_source = least - self.shape.delay[side];
-                    query = Some(query.map_or(of_source, |query| query.min(of_source)));
-                }
-                None if !with_rows.is_empty() => {}
-                None if partitions.iter().all(|(place, _)| is_idle(place)) => {}
-                None => return,
+        let next = match [0, 1].map(|side| self.say(side, time_ms, ranges)) {
+            [Say::At(left), Say::At(right)] => Some(left.min(right)),
+            [Say::At(one), Say::Nothing] | [Say::Nothing, Say::At(one)] => Some(one),
+            _ => None,
+        };
+        self.watermark = self.watermark.max(next);
+    }
+
+    fn say(&self, side: SideIndex, time_ms: i64, ranges: &BTreeMap<Place, Range>) -> Say {
+        let silent_ms = |place: &Place| time_ms - self.last_record_ms.get(place).unwrap_or(&self.start_ms);
+        let of_side = || ranges.iter().filter(|((of, _), _)| *of == side);
+        let is_unread = |range: &Range| range.latest > range.end;
+        if of_side().any(|(place, range)| is_unread(range) && !self.maxima.contains_key(place)) {
+            return Say::Holds;
+        }
+        if !of_side().any(|(_, range)| is_unread(range))
+            && let Some(timeout) = self.shape.source_idle[side]
+        {
+            // Of partitions that never had a record the query's start counts, unless another had one.
+            let spoke = of_side().filter(|(place, _)| self.last_record_ms.contains_key(place));
+            let silence_ms =
+                spoke.map(|(place, _)| silent_ms(place)).min().unwrap_or(time_ms - self.start_ms);
+            if silence_ms >= timeout * 1000 {
+                return Say::Nothing;
             }
         }
-        self.watermark = self.watermark.max(query);
+        let active = of_side().filter(|(place, range)| is_unread(range) || silent_ms(place) < IDLE_MS);
+        let least = active.filter_map(|(place, _)| self.maxima.get(place)).min();
+        least.map_or(Say::Holds, |least| Say::At(least - self.shape.delay[side]))
     }
 
     fn can_match(&self, side: SideIndex, row: &Row) -> bool {
@@ -378,6 +383,17 @@ impl Model {
         }
         waiting
     }
+}
+
+/// What a source says of the watermark.
+#[derive(Clone, Copy, Debug)]
+enum Say {
+    /// It stays where it is.
+    Holds,
+    /// Whatever the other source says.
+    Nothing,
+    /// The least of its maxima, minus the delay.
+    At(i64),
 }
 
 /// What the view's WHERE and SELECT make of a pair, or of a row alone.
