@@ -5,10 +5,11 @@
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 /// How SQL files are parsed.
 #[derive(Debug)]
@@ -16,6 +17,20 @@ pub(crate) struct SqlDialect;
 
 const GENERIC: GenericDialect = GenericDialect {};
 const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
+
+/// They can't be chained: `1 < 2 = true` is an error in PostgreSQL.
+const COMPARISONS: [BinaryOperator; 6] = [
+    BinaryOperator::Eq,
+    BinaryOperator::NotEq,
+    BinaryOperator::Lt,
+    BinaryOperator::LtEq,
+    BinaryOperator::Gt,
+    BinaryOperator::GtEq,
+];
+
+fn is_comparison(token: &Token) -> bool {
+    matches!(token, Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq)
+}
 
 impl Dialect for SqlDialect {
     /// Statements are those of the generic dialect, which DataFusion extends.
@@ -36,7 +51,18 @@ impl Dialect for SqlDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        POSTGRES.get_next_precedence(parser)
+        match &parser.peek_token_ref().token {
+            // All operators that are not of arithmetic or comparison are of one rank.
+            Token::Tilde
+            | Token::TildeAsterisk
+            | Token::ExclamationMarkTilde
+            | Token::ExclamationMarkTildeAsterisk
+            | Token::DoubleTilde
+            | Token::DoubleTildeAsterisk
+            | Token::ExclamationMarkDoubleTilde
+            | Token::ExclamationMarkDoubleTildeAsterisk => Some(Ok(self.prec_value(Precedence::PgOther))),
+            _ => POSTGRES.get_next_precedence(parser),
+        }
     }
 
     fn prec_value(&self, precedence: Precedence) -> u8 {
@@ -49,6 +75,13 @@ impl Dialect for SqlDialect {
         left: &Expr,
         _precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if is_comparison(&parser.peek_token_ref().token)
+            && matches!(left, Expr::BinaryOp { op, .. } if COMPARISONS.contains(op))
+        {
+            return Some(
+                parser.expected_ref("parentheses around one of two comparisons", parser.peek_token_ref()),
+            );
+        }
         let negated = if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
             false
         } else if parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {

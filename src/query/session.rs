@@ -24,6 +24,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::push_down_limit::PushDownLimit;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -100,7 +101,8 @@ fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
     std::iter::once(ours).chain(SessionStateDefaults::default_expr_planners()).collect()
 }
 
-/// What DataFusion may rewrite: subqueries and cross products into joins, joins by their keys. Expressions are
+/// What DataFusion may rewrite: subqueries and cross products into joins, joins by their keys, where a LIMIT
+/// stands. Expressions are
 /// compiled before ([`scalar`](crate::query::scalar)), and nothing here looks into them.
 fn relational_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
@@ -108,6 +110,8 @@ fn relational_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateCrossJoin::new()),
+        // A LIMIT that does not reach its ORDER BY would be of any rows.
+        Arc::new(PushDownLimit::new()),
     ]
 }
 

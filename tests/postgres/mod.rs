@@ -38,11 +38,11 @@ type Outcome = Option<String>;
 
 /// The functions that PostgreSQL has no word for.
 const FUNCTIONS: &str = "
-CREATE FUNCTION try_int(x text) RETURNS int LANGUAGE plpgsql AS
+CREATE FUNCTION try_int(x text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
   'BEGIN RETURN x::int; EXCEPTION WHEN others THEN RETURN NULL; END';
-CREATE FUNCTION try_smallint(x text) RETURNS smallint LANGUAGE plpgsql AS
+CREATE FUNCTION try_smallint(x text) RETURNS smallint LANGUAGE plpgsql IMMUTABLE AS
   'BEGIN RETURN x::smallint; EXCEPTION WHEN others THEN RETURN NULL; END';
-CREATE FUNCTION try_decimal(x text) RETURNS decimal(4, 1) LANGUAGE plpgsql AS
+CREATE FUNCTION try_decimal(x text) RETURNS decimal(4, 1) LANGUAGE plpgsql IMMUTABLE AS
   'BEGIN RETURN x::decimal(4, 1); EXCEPTION WHEN others THEN RETURN NULL; END';
 CREATE FUNCTION evaluate(number int, expression text) RETURNS SETOF text LANGUAGE plpgsql AS $f$
 DECLARE

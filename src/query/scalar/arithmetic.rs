@@ -174,13 +174,6 @@ fn floats<'a>(left: f64, op: Operator, right: f64, rounded: impl Fn(f64) -> f64)
 
 /// `-x`.
 pub(crate) fn negate(node: Node) -> Result<Node, Refusal> {
-    if let Some(Value::Int(value)) = node.as_literal() {
-        let negative = -i128::from(*value);
-        return Ok(match i64::try_from(negative) {
-            Ok(value) => Node::literal(Value::Int(value), node.sql_type),
-            Err(_) => node,
-        });
-    }
     Ok(match node.sql_type.clone() {
         SqlType::Int(width) => Node::strict(SqlType::Int(width), vec![node], move |values| {
             let negated = int(&values[0]).checked_neg().and_then(|value| fits(value, width));
@@ -251,7 +244,13 @@ pub(crate) fn arithmetic_of(arguments: Vec<Node>, op: Operator) -> Result<Node, 
 /// Before the sign of an operator whose types DataFusion does not know, as a function's name.
 pub(crate) const OPERATOR: &str = "operator ";
 
-pub(crate) const ARITHMETIC: [(&str, Operator); 5] = [
+pub(crate) const OPERATORS: [(&str, Operator); 11] = [
+    ("=", Operator::Eq),
+    ("<>", Operator::NotEq),
+    ("<", Operator::Lt),
+    ("<=", Operator::LtEq),
+    (">", Operator::Gt),
+    (">=", Operator::GtEq),
     ("+", Operator::Plus),
     ("-", Operator::Minus),
     ("*", Operator::Multiply),
@@ -262,5 +261,5 @@ pub(crate) const ARITHMETIC: [(&str, Operator); 5] = [
 /// The operator behind a function's name.
 pub(crate) fn operator_of(name: &str) -> Option<Operator> {
     let sign = name.strip_prefix(OPERATOR)?;
-    ARITHMETIC.iter().find(|(known, _)| *known == sign).map(|(_, op)| *op)
+    OPERATORS.iter().find(|(known, _)| *known == sign).map(|(_, op)| *op)
 }

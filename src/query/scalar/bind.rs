@@ -4,7 +4,7 @@
 //! literal compares as DOUBLE, a DECIMAL beside a whole number exactly, a quoted literal takes the type of
 //! what it stands beside, a text never becomes a number unasked. What PostgreSQL refuses is refused.
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{Case, InList, Like, ScalarFunction};
@@ -12,15 +12,14 @@ use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, O
 
 use super::arithmetic;
 use super::cast::{drops_fraction, is_allowed};
-use super::coerce::{coerce, common_of, comparable, compare, exact_literal, fold};
+use super::coerce::{coerce, common_of, comparable, compare, exact_literal, fold, interval_literal};
 use super::functions::{self, call};
 use super::node::{Comparison, Kind, Node, Now, OnFault, Test};
 use super::note::Note;
 use super::numeric::Numeric;
 use super::pattern;
 use super::refusal::{Refusal, refuse};
-use super::text::{concatenate, lower, text};
-use super::time::Interval;
+use super::text::{concatenate, text};
 use super::types::SqlType;
 use super::value::{Value, str_of};
 
@@ -128,7 +127,13 @@ impl<'s> Binder<'s> {
 
     fn is(&mut self, term: &Expr, test: Test) -> Result<Node, Refusal> {
         let term = match test {
-            Test::Null | Test::NotNull => self.bind(term)?,
+            Test::Null | Test::NotNull => {
+                let node = self.bind(term)?;
+                if matches!(node.sql_type, SqlType::Struct(_)) {
+                    return Err(refuse("a row IS NULL").advise("ask of its fields, value['name'] IS NULL"));
+                }
+                node
+            }
             _ => self.condition(term)?,
         };
         Ok(is(term, test))
@@ -286,15 +291,18 @@ impl<'s> Binder<'s> {
         Ok(Node { kind: Kind::Cast(Box::new(node), to.clone(), on_fault), sql_type: to, nullable })
     }
 
-    /// As PostgreSQL does: constants are converted to one type with the left side and all computed, then
+    /// As PostgreSQL does: several constants are converted to one type with the left side and all computed, then
     /// the others are compared one by one.
     fn in_list(&mut self, list: &InList) -> Result<Node, Refusal> {
         let place = |refusal: Refusal| refusal.at(&last_name(&list.expr));
         let needle = self.bind(&list.expr)?;
         let items = list.list.iter().map(|item| self.bind(item)).collect::<Result<Vec<_>, _>>()?;
-        let (constants, others): (Vec<Node>, Vec<Node>) =
+        let (mut constants, mut others): (Vec<Node>, Vec<Node>) =
             items.into_iter().partition(|item| item.as_literal().is_some());
         let mut terms = Vec::new();
+        if constants.len() == 1 {
+            others.append(&mut constants);
+        }
         if !constants.is_empty() {
             let all = std::iter::once(needle.clone()).chain(constants).collect();
             let (mut all, sql_type) = common_of(all, "IN").map_err(place)?;
@@ -361,11 +369,7 @@ fn like(value: Node, pattern: Node, escape: Option<char>, ignore_case: bool) -> 
     let both = vec![text(value)?, text(pattern)?];
     Ok(Node::strict(SqlType::Bool, both, move |values| {
         let (text, pattern) = (str_of(&values[0]), str_of(&values[1]));
-        let matches = match ignore_case {
-            true => pattern::like(&lower(text), &lower(pattern), escape)?,
-            false => pattern::like(text, pattern, escape)?,
-        };
-        Ok(Value::Bool(matches))
+        pattern::like(text, pattern, escape, ignore_case).map(Value::Bool)
     }))
 }
 
@@ -405,21 +409,6 @@ fn literal(value: &ScalarValue) -> Result<Node, Refusal> {
         | ScalarValue::IntervalYearMonth(_)) => interval_literal(interval)?,
         other => return Err(refuse(format!("the literal {other} has a type that is not supported"))),
     })
-}
-
-fn interval_literal(value: &ScalarValue) -> Result<Node, Refusal> {
-    let cast = value
-        .cast_to(&DataType::Interval(IntervalUnit::MonthDayNano))
-        .map_err(|error| refuse(error.strip_backtrace()).at("INTERVAL"))?;
-    let ScalarValue::IntervalMonthDayNano(Some(interval)) = cast else {
-        return Ok(Node::literal(Value::Null, SqlType::Interval));
-    };
-    let interval = Interval {
-        months: interval.months.into(),
-        days: interval.days.into(),
-        nanos: interval.nanoseconds.into(),
-    };
-    Ok(Node::literal(Value::Interval(interval), SqlType::Interval))
 }
 
 /// The last constant in the expression, to point at.

@@ -156,6 +156,13 @@ fn to_unit(nanos: i128, unit: TimeUnit) -> i128 {
     EPOCH_2000 + if since < 0 { -rounded } else { rounded }
 }
 
+/// A text's fraction of a second in microseconds, a half to the even one, as PostgreSQL reads it.
+fn to_even_micros(nanos: i128) -> i128 {
+    let (micros, rest) = (nanos.div_euclid(1_000), nanos.rem_euclid(1_000));
+    let up = rest > 500 || rest == 500 && micros % 2 != 0;
+    (micros + i128::from(up)) * 1_000
+}
+
 /// A text as PostgreSQL reads it where the type is known.
 pub(crate) fn parse(text: &str, to: &SqlType) -> Result<Value<'static>, Fault> {
     let invalid = || Fault::new(format!("invalid input for {to}: \"{text}\""));
@@ -196,8 +203,12 @@ pub(crate) fn parse(text: &str, to: &SqlType) -> Result<Value<'static>, Fault> {
             Value::Double(if *to == SqlType::Real { real(value)? } else { value })
         }
         SqlType::Date => Value::Date(time::split(parse_time(trimmed).ok_or_else(invalid)?).0),
+        SqlType::Timestamp(TimeUnit::Nanosecond) => {
+            Value::Timestamp(parse_time(trimmed).ok_or_else(invalid)?)
+        }
         SqlType::Timestamp(unit) => {
-            Value::Timestamp(to_unit(parse_time(trimmed).ok_or_else(invalid)?, *unit))
+            let micros = to_even_micros(parse_time(trimmed).ok_or_else(invalid)?);
+            Value::Timestamp(to_unit(micros, *unit))
         }
         _ => return Err(invalid()),
     })

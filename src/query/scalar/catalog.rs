@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::arithmetic::{ARITHMETIC, OPERATOR, arithmetic_of, operator_of};
+use super::arithmetic::{OPERATOR, OPERATORS, arithmetic_of, operator_of};
 use super::functions::{NAMES, NOW, call};
 use super::node::{Node, Now};
 use super::types::SqlType;
@@ -92,6 +92,9 @@ impl ScalarUDFImpl for Named {
             })
             .collect();
         let result = match operator_of(&self.name) {
+            Some(op) if op.supports_propagation() => {
+                return Ok(Arc::new(Field::new(&self.name, DataType::Boolean, true)));
+            }
             Some(op) => arithmetic_of(arguments, op),
             None => call(&self.name, arguments, &Now::default()),
         };
@@ -126,6 +129,12 @@ impl ExprPlanner for SyntaxPlanner {
             BinaryOperator::Multiply => Operator::Multiply,
             BinaryOperator::Divide => Operator::Divide,
             BinaryOperator::Modulo => Operator::Modulo,
+            BinaryOperator::Eq => Operator::Eq,
+            BinaryOperator::NotEq => Operator::NotEq,
+            BinaryOperator::Lt => Operator::Lt,
+            BinaryOperator::LtEq => Operator::LtEq,
+            BinaryOperator::Gt => Operator::Gt,
+            BinaryOperator::GtEq => Operator::GtEq,
             _ => return Ok(PlannerResult::Original(expr)),
         };
         // A whole number of days beside a date, say: DataFusion has no such operator, PostgreSQL has.
@@ -133,7 +142,7 @@ impl ExprPlanner for SyntaxPlanner {
         if as_it_stands.get_type(schema).is_ok() {
             return Ok(PlannerResult::Original(expr));
         }
-        let sign = ARITHMETIC.iter().find(|(_, known)| *known == op).map_or("+", |(sign, _)| *sign);
+        let sign = OPERATORS.iter().find(|(_, known)| *known == op).map_or("+", |(sign, _)| *sign);
         Ok(PlannerResult::Planned(named(&format!("{OPERATOR}{sign}"), vec![expr.left, expr.right])))
     }
 

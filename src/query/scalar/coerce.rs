@@ -1,11 +1,13 @@
 //! Types that meet: what becomes of both sides, unasked, by PostgreSQL's rules.
 
-use arrow::datatypes::TimeUnit;
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::ScalarValue;
 
 use super::cast::parse;
 use super::node::{Comparison, Kind, Node, OnFault};
 use super::numeric::{Numeric, Rounding};
 use super::refusal::{Refusal, refuse};
+use super::time::Interval;
 use super::types::{Digits, SqlType};
 use super::value::Value;
 
@@ -31,6 +33,9 @@ pub(crate) fn compare(left: Node, comparison: Comparison, right: Node) -> Result
 pub(crate) fn comparable(sql_type: &SqlType) -> Result<(), Refusal> {
     match sql_type {
         SqlType::Other(other) => Err(refuse(format!("{other} can't be compared"))),
+        SqlType::Struct(_) => {
+            Err(refuse("rows can't be compared").advise("compare their fields, value['name']"))
+        }
         SqlType::List(item) => comparable(item),
         _ => Ok(()),
     }
@@ -81,6 +86,9 @@ fn untyped(node: Node, to: &SqlType) -> Result<Node, Refusal> {
     let Some(literal) = literal_text(&node) else {
         return Ok(Node { sql_type: to.clone(), ..node });
     };
+    if *to == SqlType::Interval {
+        return interval_literal(&ScalarValue::Utf8(Some(literal.to_owned())));
+    }
     let read_as = match to {
         SqlType::Timestamp(_) => SqlType::Timestamp(TimeUnit::Nanosecond),
         SqlType::Numeric(_) => SqlType::Numeric(None),
@@ -134,4 +142,20 @@ pub(crate) fn literal_digits(number: &Numeric) -> Digits {
     let whole = number.abs().rescale(0, Rounding::Truncate);
     let whole = if whole.is_zero() { 0 } else { whole.to_string().len() as u32 };
     Digits { whole, scale: number.scale() }
+}
+
+/// An interval as DataFusion reads it.
+pub(crate) fn interval_literal(value: &ScalarValue) -> Result<Node, Refusal> {
+    let cast = value
+        .cast_to(&DataType::Interval(IntervalUnit::MonthDayNano))
+        .map_err(|error| refuse(error.strip_backtrace()).at("INTERVAL"))?;
+    let ScalarValue::IntervalMonthDayNano(Some(interval)) = cast else {
+        return Ok(Node::literal(Value::Null, SqlType::Interval));
+    };
+    let interval = Interval {
+        months: interval.months.into(),
+        days: interval.days.into(),
+        nanos: interval.nanoseconds.into(),
+    };
+    Ok(Node::literal(Value::Interval(interval), SqlType::Interval))
 }

@@ -98,6 +98,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
     let known = NAMES.iter().find(|group| group.contains(&lower.as_str())).map(|group| group[0]);
     let Some(function) = known else {
         return match lower.as_str() {
+            name if NOW.contains(&name) && !arguments.is_empty() => Err(wrong_count(name, arguments.len())),
             "now" | "current_timestamp" => Ok(now_node(now)),
             "current_date" | "today" => Ok(coerce_to(now_node(now), &SqlType::Date)),
             _ => Err(unknown(&lower)),

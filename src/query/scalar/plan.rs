@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::TimeUnit;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::DataFusionError;
@@ -30,7 +30,7 @@ use super::note::Note;
 use super::numeric::{MAX_QUOTIENT_SCALE, Numeric};
 use super::refusal::{Refusal, refuse};
 use super::types::{Digits, MAX_DIGITS, SqlType};
-use super::value::Value;
+use super::value::{Value, float};
 use crate::error::{Error, Result};
 use crate::query::sql_file::{SqlFile, refuse as refuse_file, refuse_at, sql_error};
 
@@ -125,6 +125,9 @@ fn error_of(file: &SqlFile, refusal: Refusal) -> Error {
     }
 }
 
+/// Digits of which a sum of ten thousand million rows has no more than 38.
+const MAX_SUMMED_DIGITS: u32 = 28;
+
 enum Failure {
     Refused(Refusal),
     Planning(DataFusionError),
@@ -180,9 +183,22 @@ impl Compiler<'_> {
                 let schema = Arc::clone(input.schema());
                 let expr = expr
                     .into_iter()
-                    .map(|sort| Ok(SortExpr { expr: self.value(&sort.expr, &schema)?, ..sort }))
+                    .map(|sort| Ok(SortExpr { expr: self.sort_key(&sort.expr, &schema)?, ..sort }))
                     .collect::<Result<Vec<_>, Failure>>()?;
                 LogicalPlan::Sort(Sort { expr, input, fetch })
+            }
+            // What DataFusion would compute by itself, in its own arithmetic.
+            LogicalPlan::Window(_) => {
+                return Err(refuse("a window function")
+                    .at("OVER")
+                    .advise("write a subquery with an aggregate")
+                    .into());
+            }
+            LogicalPlan::Values(ref values) if !values.values.iter().flatten().all(is_settled) => {
+                return Err(refuse("VALUES with an expression")
+                    .at("VALUES")
+                    .advise("write constants")
+                    .into());
             }
             other => other.recompute_schema()?,
         })
@@ -230,25 +246,54 @@ impl Compiler<'_> {
             };
         };
         let AggregateFunction { func, mut params } = function.clone();
+        let is_sum = func.name() == "sum";
         for argument in &mut params.args {
-            // A sum of BIGINT is exact beyond BIGINT in PostgreSQL.
-            let is_sum = func.name() == "sum" && argument.get_type(schema)? == DataType::Int64;
-            *argument = if is_sum {
-                let (node, arguments) = self.bind(argument, schema)?;
-                let exact = SqlType::Numeric(Some(Digits { whole: 19, scale: 0 }));
-                lift(argument, coerce(node, &exact)?, arguments, schema)?
-            } else {
-                self.value(argument, schema)?
+            let (node, arguments) = match is_settled(argument) && !matches!(argument, Expr::Column(_)) {
+                true => continue,
+                false => self.bind(argument, schema)?,
             };
+            let node = match node.sql_type.clone() {
+                // A sum of BIGINT is exact beyond BIGINT in PostgreSQL.
+                SqlType::Int(8) if is_sum => {
+                    coerce(node, &SqlType::Numeric(Some(Digits { whole: 19, scale: 0 })))?
+                }
+                // DataFusion adds within 38 digits, and goes round beyond them.
+                SqlType::Numeric(Some(digits))
+                    if is_sum && digits.whole + digits.scale > MAX_SUMMED_DIGITS =>
+                {
+                    return Err(refuse(format!(
+                        "sum of {} may have more than {MAX_DIGITS} digits",
+                        node.sql_type
+                    ))
+                    .at("sum")
+                    .advise(format!("CAST its argument to at most {MAX_SUMMED_DIGITS} digits"))
+                    .into());
+                }
+                SqlType::Real if is_sum => {
+                    return Err(refuse("sum of REAL").at("sum").advise("CAST its argument to DOUBLE").into());
+                }
+                SqlType::Real | SqlType::Double => one_zero(node),
+                _ => node,
+            };
+            *argument = lift(argument, node, arguments, schema)?;
         }
         if let Some(filter) = params.filter.take() {
             params.filter = Some(Box::new(self.predicate(*filter, schema)?));
         }
         for sort in &mut params.order_by {
-            sort.expr = self.value(&sort.expr, schema)?;
+            sort.expr = self.sort_key(&sort.expr, schema)?;
         }
         let compiled = Expr::AggregateFunction(AggregateFunction { func, params });
         Ok(if compiled == *expr { compiled } else { compiled.alias(name) })
+    }
+
+    fn sort_key(&mut self, expr: &Expr, schema: &DFSchema) -> Result<Expr, Failure> {
+        let (node, arguments) = self.bind(expr, schema)?;
+        let node = match node.sql_type {
+            SqlType::Real | SqlType::Double => one_zero(node),
+            _ => node,
+        };
+        Ok(lift(expr, node, arguments, schema)?)
     }
 
     /// A condition, each of its conjuncts by itself.
@@ -369,6 +414,11 @@ impl Compiler<'_> {
     }
 }
 
+/// −0 as 0: DataFusion counts and sorts doubles by their bits.
+fn one_zero(node: Node) -> Node {
+    Node::strict(node.sql_type.clone(), vec![node], |values| Ok(Value::Double(float(&values[0]) + 0.0)))
+}
+
 /// A date or time as nanoseconds since 1970.
 fn as_nanos(node: Node) -> Node {
     let nanos = SqlType::Numeric(Some(Digits { whole: MAX_DIGITS, scale: 0 }));
@@ -399,7 +449,12 @@ fn lift(expr: &Expr, node: Node, arguments: Vec<Expr>, schema: &DFSchema) -> Res
     {
         return Ok(argument.clone());
     }
-    Ok(Compiled::call(expr.to_string(), node, result, arguments))
+    // A column that is converted needs another name than the column's own.
+    let text = match is_settled(expr) {
+        true => format!("CAST({expr} AS {})", node.sql_type),
+        false => expr.to_string(),
+    };
+    Ok(Compiled::call(text, node, result, arguments))
 }
 
 fn too_long(expr: &Expr, sql_type: &SqlType) -> Refusal {

@@ -58,9 +58,8 @@ pub(crate) fn upper(text: &str) -> String {
     text.chars().map(upper_char).collect()
 }
 
-fn lower_char(c: char) -> char {
-    let mut lower = c.to_lowercase();
-    lower.next().filter(|_| lower.next().is_none()).unwrap_or(c)
+pub(crate) fn lower_char(c: char) -> char {
+    c.to_lowercase().next().unwrap_or(c)
 }
 
 fn upper_char(c: char) -> char {
@@ -377,6 +376,9 @@ pub(crate) fn decode(value: Node, format: Node) -> Result<Node, Refusal> {
         let invalid = || Fault::new(format!("invalid {format} text"));
         let bytes = if format == "hex" {
             if !text.len().is_multiple_of(2) || !text.is_ascii() {
+                return Err(invalid());
+            }
+            if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(invalid());
             }
             (0..text.len() / 2)
