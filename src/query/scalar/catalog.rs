@@ -139,7 +139,9 @@ impl ExprPlanner for SyntaxPlanner {
         };
         // A whole number of days beside a date, say: DataFusion has no such operator, PostgreSQL has.
         let as_it_stands = datafusion::logical_expr::binary_expr(expr.left.clone(), op, expr.right.clone());
-        if as_it_stands.get_type(schema).is_ok() {
+        let is_quoted = |side: &Expr| matches!(side, Expr::Literal(ScalarValue::Utf8(Some(_)), _));
+        let is_ours = !op.supports_propagation() || is_quoted(&expr.left) || is_quoted(&expr.right);
+        if !is_ours || as_it_stands.get_type(schema).is_ok() {
             return Ok(PlannerResult::Original(expr));
         }
         let sign = OPERATORS.iter().find(|(_, known)| *known == op).map_or("+", |(sign, _)| *sign);

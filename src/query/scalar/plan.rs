@@ -189,7 +189,7 @@ impl Compiler<'_> {
             }
             // What DataFusion would compute by itself, in its own arithmetic.
             LogicalPlan::Window(_) => {
-                return Err(refuse("a window function")
+                return Err(refuse("a window function can't be used here")
                     .at("OVER")
                     .advise("write a subquery with an aggregate")
                     .into());

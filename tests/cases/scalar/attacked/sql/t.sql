@@ -1,0 +1,12 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL,
+    at TIMESTAMP NOT NULL,
+    amount DECIMAL(18, 2),
+    qty BIGINT,
+    whole INT,
+    dbl DOUBLE PRECISION,
+    flag BOOLEAN,
+    day DATE,
+    note VARCHAR,
+    us TIMESTAMP(6)
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');
