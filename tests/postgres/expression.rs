@@ -299,7 +299,8 @@ const DATES: &[Template] = &[
     ("{} + 7", &[Date]),
     ("{} - {}", &[Date, Int]),
     ("CAST({} AS DATE)", &[Timestamp]),
-    ("CAST({} AS DATE)", &[Text]),
+    ("CAST(note AS DATE)", &[]),
+    ("CAST(wanted AS DATE)", &[]),
     ("CASE WHEN {} THEN {} ELSE {} END", &[Bool, Date, Date]),
     ("coalesce({}, {})", &[Date, Date]),
     ("greatest({}, {})", &[Date, Date]),
@@ -326,7 +327,7 @@ const TIMESTAMPS: &[Template] = &[
     ("date_trunc('quarter', {})", &[Timestamp]),
     ("date_trunc('century', {})", &[Timestamp]),
     ("date_bin(INTERVAL '15 minutes', {}, TIMESTAMP '0001-01-01 00:00:00')", &[Timestamp]),
-    ("CAST({} AS TIMESTAMP)", &[Text]),
+    ("CAST(note AS TIMESTAMP)", &[]),
     ("{} - INTERVAL '36 hours'", &[Date]),
 ];
 

@@ -272,7 +272,7 @@ fn is_same(kind: Kind, ours: &Outcome, theirs: &Outcome) -> bool {
         return kind == Kind::Double && theirs == "\"NaN\"";
     }
     match kind {
-        Kind::Int | Kind::Decimal => ecomm_batch::decode::same_number(ours, theirs),
+        Kind::Int | Kind::Decimal => digits(ours) == digits(theirs),
         Kind::Double => match (ours.parse::<f64>(), theirs.parse::<f64>()) {
             // PostgreSQL shows a REAL by its shortest digits, we by the double that it is.
             (Ok(ours), Ok(theirs)) => ours == theirs || f64::from(theirs as f32) == ours,
@@ -284,6 +284,14 @@ fn is_same(kind: Kind, ours: &Outcome, theirs: &Outcome) -> bool {
             value(ours) == value(theirs)
         }
         Kind::Bool => false,
+    }
+}
+
+/// A number without zeros that do not count.
+fn digits(number: &str) -> &str {
+    match number.contains('.') {
+        true => number.trim_end_matches('0').trim_end_matches('.'),
+        false => number,
     }
 }
 

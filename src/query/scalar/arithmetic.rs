@@ -36,7 +36,9 @@ pub(crate) fn binary(left: Node, op: Operator, right: Node) -> Result<Node, Refu
         }),
         (T::Date | T::Timestamp(_), Operator::Minus, T::Date | T::Timestamp(_)) => {
             Node::strict(T::Interval, both, |values| {
-                Ok(Value::Interval(Interval::between(values[0].nanos(), values[1].nanos())))
+                let (later, earlier) =
+                    (time::in_range(values[0].nanos())?, time::in_range(values[1].nanos())?);
+                Ok(Value::Interval(Interval::between(later, earlier)))
             })
         }
         (T::Date, Operator::Plus | Operator::Minus, T::Interval)

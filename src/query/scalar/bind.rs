@@ -297,12 +297,11 @@ impl<'s> Binder<'s> {
         let place = |refusal: Refusal| refusal.at(&last_name(&list.expr));
         let needle = self.bind(&list.expr)?;
         let items = list.list.iter().map(|item| self.bind(item)).collect::<Result<Vec<_>, _>>()?;
-        let (mut constants, mut others): (Vec<Node>, Vec<Node>) =
-            items.into_iter().partition(|item| item.as_literal().is_some());
+        let is_constant = |item: &Node| item.as_literal().is_some();
+        let has_several = items.iter().filter(|item| is_constant(item)).count() > 1;
+        let (constants, others): (Vec<Node>, Vec<Node>) =
+            items.into_iter().partition(|item| has_several && is_constant(item));
         let mut terms = Vec::new();
-        if constants.len() == 1 {
-            others.append(&mut constants);
-        }
         if !constants.is_empty() {
             let all = std::iter::once(needle.clone()).chain(constants).collect();
             let (mut all, sql_type) = common_of(all, "IN").map_err(place)?;

@@ -89,7 +89,7 @@ pub(crate) fn cast<'a>(value: Value<'a>, from: &SqlType, to: &SqlType) -> Outcom
             Value::Numeric(hold(&exact, *digits)?)
         }
         (value @ (Value::Date(_) | Value::Timestamp(_)), SqlType::Timestamp(unit)) => {
-            Value::Timestamp(to_unit(value.nanos(), *unit))
+            Value::Timestamp(to_unit(time::in_range(value.nanos())?, *unit))
         }
         (value @ (Value::Date(_) | Value::Timestamp(_)), SqlType::Date) => {
             Value::Date(time::split(value.nanos()).0)

@@ -78,7 +78,7 @@ pub(crate) fn coerce(node: Node, to: &SqlType) -> Result<Node, Refusal> {
         return Ok(Node { sql_type: to.clone(), ..node });
     }
     let nullable = node.nullable;
-    Ok(Node { kind: Kind::Cast(Box::new(node), to.clone(), OnFault::Fail), sql_type: to.clone(), nullable })
+    fold(Node { kind: Kind::Cast(Box::new(node), to.clone(), OnFault::Fail), sql_type: to.clone(), nullable })
 }
 
 /// A quoted literal, read as what it stands beside.

@@ -167,7 +167,30 @@ impl Node {
     ///
     /// # Errors
     /// A constant that can't be computed.
-    pub(crate) fn folded(self) -> Result<Self, Fault> {
+    pub(crate) fn folded(mut self) -> Result<Self, Fault> {
+        match &mut self.kind {
+            Kind::Case(branches, otherwise) => {
+                // A branch whose condition is known never to hold, and all behind one that always does.
+                let known =
+                    |condition: &Node| condition.as_literal().map(|value| value.as_bool() == Some(true));
+                branches.retain(|(condition, _)| known(condition) != Some(false));
+                if let Some(at) = branches.iter().position(|(condition, _)| known(condition) == Some(true)) {
+                    let (_, value) = branches.swap_remove(at);
+                    branches.truncate(at);
+                    *otherwise = Some(Box::new(value));
+                }
+                if branches.is_empty() {
+                    let null = || Self::literal(Value::Null, self.sql_type.clone());
+                    return Ok(otherwise.take().map_or_else(null, |value| *value));
+                }
+            }
+            Kind::Coalesce(terms) => {
+                terms.retain(|term| !term.as_literal().is_some_and(Value::is_null));
+                let first = terms.iter().position(|term| term.as_literal().is_some());
+                terms.truncate(first.map_or(terms.len(), |at| at + 1));
+            }
+            _ => {}
+        }
         if let Kind::And(terms) | Kind::Or(terms) = &self.kind {
             let decisive = matches!(self.kind, Kind::Or(_));
             if terms.iter().any(|term| term.as_literal().and_then(Value::as_bool) == Some(decisive)) {

@@ -81,7 +81,7 @@ pub(crate) fn split(nanos: i128) -> (i64, i128) {
 
 /// `time + interval`: months first, to the last day of a shorter month, then days, then the time.
 pub(crate) fn add(nanos: i128, interval: &Interval) -> Result<i128, Fault> {
-    let (mut date, time) = split(nanos);
+    let (mut date, time) = split(in_range(nanos)?);
     if interval.months != 0 {
         let (year, month, day) = civil(date);
         let months = year * 12 + (month - 1) + interval.months;
@@ -175,6 +175,8 @@ impl Field {
 pub(crate) fn extract(field: Field, nanos: i128, fine: bool) -> Numeric {
     let (date, time) = split(nanos);
     let (year, month, day) = civil(date);
+    // Nanoseconds are shown where there are any.
+    let fine = fine && nanos % 1_000 != 0;
     let scale = field.scale(fine);
     let whole = |value: i64| Numeric::new(i128::from(value), 0);
     // Of the time in nanoseconds, at nine fraction digits of a second, to the scale asked for.
