@@ -15,7 +15,8 @@
 //! * the words: [`offset`], [`batch`], [`trigger`], [`duration`], [`clock`], [`error`]
 //! * the loop: [`engine`] reads like the protocol of a batch
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
-//! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs; [`check`] shows it
+//! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
+//!   their expressions mean; [`check`] shows it
 //! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`]
 //! * how it is stopped and made to fail: [`signals`], [`retry`], [`faults`]
 //! * what people see: [`progress`], [`live`], [`stdout`]

@@ -4,6 +4,7 @@
 const ADVICE: &[(&[&str], &str)] = &[
     (&["log", "log10", "log2", "cbrt", "exp2"], "write ln(x) / ln(10.0), over DOUBLE"),
     (&["to_char", "date_format"], "write date_trunc or EXTRACT, or CAST(… AS VARCHAR) for ISO 8601"),
+    (&["avg", "mean"], "write sum(x) / count(x), rounded to the digits that are wanted"),
     (&["to_date"], "write CAST(… AS DATE)"),
     (
         &["to_timestamp"],

