@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
-use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::batch::SinkMode;
@@ -19,6 +18,7 @@ use crate::decode::parse_timestamp;
 use crate::duration;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
+use crate::exact_json::Json;
 use crate::faults::{Action, FailPoint, Faults};
 use crate::offset::TopicPartition;
 use crate::query::Program;
@@ -137,7 +137,7 @@ struct Case<'p> {
     is_dead: bool,
     /// How many documents of each output were there at the last trigger.
     seen: BTreeMap<String, usize>,
-    expected: Vec<(usize, String, Value)>,
+    expected: Vec<(usize, String, Json)>,
     named: BTreeMap<String, usize>,
     nothing_else: Option<usize>,
 }
@@ -392,7 +392,7 @@ impl<'p> Case<'p> {
                 self.was_triggered()?;
                 self.named.insert(output.to_owned(), number);
                 if value != "nothing" {
-                    let fields = serde_json::from_str(value).map_err(|error| error.to_string())?;
+                    let fields = Json::parse(value).map_err(|error| error.to_string())?;
                     self.expected.push((number, output.to_owned(), fields));
                 }
                 Ok(())
@@ -425,14 +425,11 @@ impl<'p> Case<'p> {
                 (None, Some(line)) => line,
                 (None, None) => continue,
             };
-            let mut came: Vec<Value> = self
-                .sink
-                .since(output, seen)
-                .iter()
-                .map(|text| serde_json::from_str(text).unwrap_or(Value::Null))
-                .collect();
+            let documents = self.sink.since(output, seen);
+            let mut came: Vec<Json> =
+                documents.iter().map(|text| Json::parse(text).unwrap_or(Json::Null)).collect();
             for (line, _, fields) in expected.iter().filter(|(_, name, _)| name == output) {
-                match came.iter().position(|row| matches(fields, row)) {
+                match came.iter().position(|row| fields.is_part_of(row)) {
                     Some(position) => drop(came.swap_remove(position)),
                     None => {
                         return Err((
@@ -450,33 +447,11 @@ impl<'p> Case<'p> {
     }
 }
 
-fn list(rows: &[Value]) -> String {
+fn list(rows: &[Json]) -> String {
     if rows.is_empty() {
         return "nothing".to_owned();
     }
     rows.iter().map(|row| format!("\n    {row}")).collect()
-}
-
-/// Whether `row` has all fields of `wanted`; nested values are compared whole.
-fn matches(wanted: &Value, row: &Value) -> bool {
-    let Value::Object(fields) = wanted else { return false };
-    fields.iter().all(|(name, value)| row.get(name).is_some_and(|found| equal(value, found)))
-}
-
-/// Numbers by value, times as instants.
-fn equal(wanted: &Value, found: &Value) -> bool {
-    match (wanted, found) {
-        (Value::Number(a), Value::Number(b)) => crate::decode::same_number(&a.to_string(), &b.to_string()),
-        (Value::String(a), Value::String(b)) => {
-            a == b || matches!((parse_timestamp(a), parse_timestamp(b)), (Some(a), Some(b)) if a == b)
-        }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter().all(|(name, value)| b.get(name).is_some_and(|found| equal(value, found)))
-        }
-        (a, b) => a == b,
-    }
 }
 
 /// `test`: runs all cases and says which fail.

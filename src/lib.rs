@@ -21,7 +21,7 @@
 //! * how it is stopped and made to fail: [`signals`], [`retry`], [`faults`]
 //! * what people see: [`progress`], [`live`], [`stdout`]
 //! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
-//!   [`topics`], [`case`] (behaviour as data)
+//!   [`topics`], [`case`] (behaviour as data, compared as `exact_json`)
 //!
 //! # Invariants
 //! * `source` never sees SQL; `query` never sees Kafka or MongoDB; no stage imports `engine`.
@@ -44,6 +44,7 @@ pub mod demo;
 pub mod duration;
 pub mod engine;
 pub mod error;
+pub(crate) mod exact_json;
 pub mod faults;
 pub mod inspect;
 pub mod joining;

@@ -451,12 +451,6 @@ pub fn parse_timestamp(text: &str) -> Option<i128> {
     time::timestamp(text)
 }
 
-/// Whether two JSON numbers have the same value, exactly.
-pub fn same_number(a: &str, b: &str) -> bool {
-    let exact = |text: &str| number::scaled(text, 38, 18).ok();
-    a == b || exact(a).is_some_and(|a| exact(b) == Some(a))
-}
-
 /// The SQL name of a column type.
 pub fn type_name(data_type: &DataType) -> String {
     match data_type {

@@ -9,7 +9,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, FetchType, Join, JoinType, LogicalPlan, Operator, SkipType,
+};
 
 use crate::error::{Error, Result};
 use crate::query::correlated::take_apart;
@@ -87,8 +89,14 @@ pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) ->
                     Expr::SetComparison(_) if in_select => unsupported = Some("ANY or ALL"),
                     Expr::SetComparison(compared) => refuse_stream(&compared.subquery.subquery, stream)?,
                     Expr::ScalarSubquery(subquery) => refuse_stream(&subquery.subquery, stream)?,
-                    Expr::Exists(exists) => refuse_stream(&exists.subquery.subquery, stream)?,
-                    Expr::InSubquery(within) => refuse_stream(&within.subquery.subquery, stream)?,
+                    Expr::Exists(exists) => {
+                        refuse_stream(&exists.subquery.subquery, stream)?;
+                        unsupported = unsupported.or(lost_when_correlated(&exists.subquery.subquery));
+                    }
+                    Expr::InSubquery(within) => {
+                        refuse_stream(&within.subquery.subquery, stream)?;
+                        unsupported = unsupported.or(lost_when_correlated(&within.subquery.subquery));
+                    }
                     _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
@@ -100,13 +108,50 @@ pub(crate) fn check_lookups(file: &SqlFile, plan: &LogicalPlan, stream: &str) ->
     })?;
     match unsupported {
         Some(words) => {
-            Err(refuse_at(file, first_of(file, words), format!("{words} (SELECT …) is not supported here"))
-                .advise(match words {
-                    "ANY or ALL" => "compare with one value: (SELECT max(b.value) FROM b)",
-                    _ => "count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0",
-                }))
+            let problem = match words {
+                AGGREGATE => "EXISTS or IN of an aggregate by the row at hand".to_owned(),
+                LIMIT => "EXISTS or IN with a LIMIT by the row at hand".to_owned(),
+                words => format!("{words} (SELECT …) is not supported here"),
+            };
+            Err(refuse_at(file, first_of(file, words), problem).advise(match words {
+                "ANY or ALL" => "compare with one value: (SELECT max(b.value) FROM b)",
+                AGGREGATE => "compare with its value: (SELECT count(*) FROM b WHERE b.k = v.k) = …",
+                _ => "count instead: (SELECT count(*) FROM b WHERE b.k = v.k) = 0",
+            }))
         }
         None => Ok(()),
+    }
+}
+
+/// An aggregate has a row where nothing is met, which a semi join does not know.
+const AGGREGATE: &str = "count or sum or min or max or EXISTS";
+
+/// A number of rows, which would be counted over all rows at hand.
+const LIMIT: &str = "LIMIT or OFFSET or FETCH";
+
+/// What DataFusion would lose of a subquery of EXISTS or IN that depends on the row at hand.
+fn lost_when_correlated(subquery: &LogicalPlan) -> Option<&'static str> {
+    if subquery.all_out_ref_exprs().is_empty() {
+        return None;
+    }
+    let mut node = subquery;
+    loop {
+        node = match node {
+            LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => return Some(AGGREGATE),
+            LogicalPlan::Limit(limit) => {
+                let skips = !matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)));
+                match limit.get_fetch_type() {
+                    Ok(FetchType::Literal(_)) if !skips => limit.input.as_ref(),
+                    _ => return Some(LIMIT),
+                }
+            }
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Distinct(_) => node.inputs()[0],
+            _ => return None,
+        }
     }
 }
 

@@ -39,5 +39,6 @@ mod vector;
 pub(crate) use catalog::{SyntaxPlanner, register};
 pub(crate) use node::Now;
 pub use note::Note;
+pub(crate) use numeric::Numeric;
 pub(crate) use plan::{Scalars, compile, compile_expr, compile_key};
 pub(crate) use types::SqlType;

@@ -1,0 +1,6 @@
+CREATE UNBOUNDED EXTERNAL TABLE t (
+    id VARCHAR NOT NULL,
+    at TIMESTAMP NOT NULL,
+    qty BIGINT
+) STORED AS KAFKA LOCATION 't' OPTIONS ('watermark.column' 'at', 'watermark.delay' '10 minutes');
+CREATE EXTERNAL TABLE r (k VARCHAR, amt DECIMAL(10, 2), q BIGINT) STORED AS CSV LOCATION 'r.csv';
