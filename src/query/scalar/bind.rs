@@ -11,8 +11,10 @@ use datafusion::logical_expr::expr::{Case, InList, Like, ScalarFunction};
 use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator, TryCast};
 
 use super::arithmetic;
-use super::cast::{drops_fraction, is_allowed};
-use super::coerce::{coerce, common_of, comparable, compare, exact_literal, fold, interval_literal};
+use super::cast::{drops_fraction, is_allowed, parse};
+use super::coerce::{
+    coerce, common_of, comparable, compare, exact_literal, fold, interval_literal, literal_text,
+};
 use super::functions::{self, call};
 use super::node::{Comparison, Kind, Node, Now, OnFault, Test};
 use super::note::Note;
@@ -276,6 +278,15 @@ impl<'s> Binder<'s> {
             SqlType::Unknown if !matches!(node.as_literal(), Some(Value::Null)) => SqlType::Text,
             other => other,
         };
+        if let (SqlType::Unknown, Some(text)) = (&node.sql_type, literal_text(&node)) {
+            return match (parse(text, &to), on_fault) {
+                (Ok(value), _) => Ok(Node::literal(value, to)),
+                (Err(_), OnFault::Null) => Ok(Node::literal(Value::Null, to)),
+                (Err(fault), OnFault::Fail) => {
+                    Err(refuse(format!("a constant can't be computed: {}", fault.message())).at(text))
+                }
+            };
+        }
         if !is_allowed(&from, &to) {
             let refusal = refuse(format!("{from} can't be CAST to {to}")).at(&last_name(expr));
             return Err(match to {

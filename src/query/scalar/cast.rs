@@ -247,7 +247,28 @@ pub(crate) fn to_text(value: &Value<'_>, from: &SqlType) -> String {
 
 /// The shortest digits that give the same double again.
 fn format_double(value: f64) -> String {
-    shortest(value.is_finite(), value, &format!("{value:e}"), 15)
+    let shortest_digits = format!("{value:e}");
+    let digits = match is_halfway(value, &shortest_digits) {
+        // One more: PostgreSQL takes no text that lies between two numbers.
+        true => format!(
+            "{value:.*e}",
+            shortest_digits.find('e').map_or(0, |end| end - 1).saturating_sub(usize::from(value < 0.0))
+        ),
+        false => shortest_digits,
+    };
+    shortest(value.is_finite(), value, &digits, 15)
+}
+
+/// Whether a text lies just between a large double and its neighbour; small ones have no text that short.
+fn is_halfway(value: f64, text: &str) -> bool {
+    if !value.is_finite() || value.abs() < 4_503_599_627_370_496.0 {
+        return false;
+    }
+    let exact = |value: f64| Numeric::parse(&format!("{value:.0}"));
+    let neighbours = [value.to_bits() - 1, value.to_bits() + 1].map(f64::from_bits);
+    let (Some(given), Some(own)) = (Numeric::parse(text), exact(value)) else { return false };
+    let twice = given.add(&given);
+    neighbours.into_iter().filter_map(exact).any(|other| twice.compare(&own.add(&other)).is_eq())
 }
 
 fn format_real(value: f32) -> String {
@@ -299,6 +320,8 @@ mod tests {
             (-0.0, "-0"),
             (0.0001, "0.0001"),
             (1.5e300, "1.5e+300"),
+            (70_463_847_150_941_264.0, "7.0463847150941264e+16"),
+            (-70_463_847_150_941_264.0, "-7.0463847150941264e+16"),
         ] {
             assert_eq!(format_double(value), text);
         }

@@ -349,7 +349,7 @@ fn to_places(name: &str, node: Node, places: Node, rounding: Rounding) -> Result
     let digits = match (node.sql_type.digits(), places.as_literal()) {
         (Some(digits), Some(Value::Int(places))) => {
             let longer = u32::from(rounding != Rounding::Truncate);
-            let scale = (*places).clamp(0, 1000) as u32;
+            let scale = (*places).clamp(0, 16_383) as u32;
             Some(Digits { whole: digits.whole.max((-places).clamp(0, 1000) as u32) + longer, scale })
         }
         _ => None,

@@ -1,7 +1,7 @@
 //! Functions of lists and structs. A NULL list gives NULL; a NULL within a list is no member of it.
 
 use super::cast::{fits, out_of_range};
-use super::coerce::{coerce, coerce_number, common_of, literal_text};
+use super::coerce::{coerce, coerce_number, common_of, fold, literal_text};
 use super::node::{Comparison, Kind, Node, Test};
 use super::refusal::{Refusal, refuse};
 use super::text::text;
@@ -66,7 +66,7 @@ pub(crate) fn to_text(arguments: Vec<Node>) -> Result<Node, Refusal> {
     let rest = given.map(text).collect::<Result<Vec<_>, _>>()?;
     let arguments: Vec<Node> = std::iter::once(list).chain(rest).collect();
     let nullable = arguments.iter().take(2).any(|argument| argument.nullable);
-    Ok(Node::seeing_nulls(SqlType::Text, arguments, nullable, move |values| {
+    Ok(Node::later(SqlType::Text, arguments, nullable, move |values| {
         if values[0].is_null() || values[1].is_null() {
             return Ok(Value::Null);
         }
@@ -179,7 +179,7 @@ pub(crate) fn element(list: Node, index: Node) -> Result<Node, Refusal> {
         Ok(at.and_then(|at| items(&values[0]).get(at)).cloned().unwrap_or(Value::Null))
     });
     let missing = Node::literal(Value::Null, item.clone());
-    let kind = Kind::Case(vec![(is_missing, missing)], Some(Box::new(element)));
+    let kind = Kind::Case(vec![(fold(is_missing)?, missing)], Some(Box::new(fold(element.nullable())?)));
     Ok(Node { kind, sql_type: item, nullable: true })
 }
 

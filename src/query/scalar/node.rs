@@ -66,6 +66,8 @@ pub(crate) enum Nulls {
     Strict,
     /// The function sees them.
     Seen,
+    /// It sees them, and is not computed before it runs, as what depends on settings in PostgreSQL.
+    SeenLater,
 }
 
 /// `IS [NOT] NULL`, TRUE, FALSE.
@@ -123,6 +125,16 @@ impl Node {
         Self { kind: Kind::Call(Arc::new(apply), arguments, Nulls::Seen), sql_type, nullable }
     }
 
+    /// A function that sees NULLs and is no constant, whatever it gets.
+    pub(crate) fn later(
+        sql_type: SqlType,
+        arguments: Vec<Node>,
+        nullable: bool,
+        apply: impl for<'a> Fn(&[Value<'a>]) -> Outcome<'a> + Send + Sync + 'static,
+    ) -> Self {
+        Self { kind: Kind::Call(Arc::new(apply), arguments, Nulls::SeenLater), sql_type, nullable }
+    }
+
     /// The constant that it is.
     pub(crate) fn as_literal(&self) -> Option<&Value<'static>> {
         match &self.kind {
@@ -137,9 +149,13 @@ impl Node {
         let is = |term: &Node| term.as_literal().is_some();
         match &self.kind {
             Kind::Argument(_) | Kind::Literal(_) | Kind::Now(_) => false,
+            Kind::Call(_, _, Nulls::SeenLater) => false,
             Kind::And(terms) | Kind::Or(terms) | Kind::Coalesce(terms) | Kind::Call(_, terms, _) => {
                 all(terms)
             }
+            // How a time is shown and read depends on settings there.
+            Kind::Cast(term, to, _) if *to == SqlType::Text => is(term) && !term.sql_type.is_time(),
+            Kind::Cast(term, to, _) if term.sql_type == SqlType::Text => is(term) && !to.is_time(),
             Kind::Not(term) | Kind::Is(term, _) | Kind::Cast(term, _, _) => is(term),
             Kind::Compare(left, _, right) => is(left) && is(right),
             Kind::Case(branches, otherwise) => {

@@ -215,7 +215,7 @@ impl Numeric {
 
     /// `round(x, places)` and `trunc(x, places)`: negative places cut before the point.
     pub(crate) fn round_to(&self, places: i64, rounding: Rounding) -> Self {
-        let places = places.clamp(-2000, 2000);
+        let places = places.clamp(-16_383, 16_383);
         match u32::try_from(places) {
             Ok(places) => self.rescale(places, rounding),
             Err(_) => {

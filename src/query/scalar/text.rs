@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 
-use super::cast::to_text;
 use super::coerce::{coerce, coerce_number, literal_text};
 use super::fault::Fault;
 use super::node::Node;
@@ -237,11 +236,7 @@ pub(crate) fn concatenate(left: Node, right: Node) -> Result<Node, Refusal> {
 fn shown(node: Node) -> Result<Node, Refusal> {
     match node.sql_type.clone() {
         SqlType::Text | SqlType::Unknown => coerce(node, &SqlType::Text),
-        from if super::cast::is_allowed(&from, &SqlType::Text) => {
-            Ok(Node::strict(SqlType::Text, vec![node], move |values| {
-                Ok(Value::text(to_text(&values[0], &from)))
-            }))
-        }
+        from if super::cast::is_allowed(&from, &SqlType::Text) => coerce(node, &SqlType::Text),
         other => Err(refuse(format!("{other} can't be a part of a text")).advise("write CAST(… AS VARCHAR)")),
     }
 }
@@ -249,7 +244,7 @@ fn shown(node: Node) -> Result<Node, Refusal> {
 /// All arguments that are not NULL, one behind the other.
 pub(crate) fn concat(arguments: Vec<Node>) -> Result<Node, Refusal> {
     let arguments = arguments.into_iter().map(shown_in_concat).collect::<Result<Vec<_>, _>>()?;
-    Ok(Node::seeing_nulls(SqlType::Text, arguments, false, |values| {
+    Ok(Node::later(SqlType::Text, arguments, false, |values| {
         limit(values.iter().map(|value| str_of(value).len()).sum())?;
         Ok(Value::text(values.iter().map(str_of).collect::<String>()))
     }))
@@ -258,7 +253,7 @@ pub(crate) fn concat(arguments: Vec<Node>) -> Result<Node, Refusal> {
 pub(crate) fn concat_with_separator(arguments: Vec<Node>) -> Result<Node, Refusal> {
     let arguments = arguments.into_iter().map(shown_in_concat).collect::<Result<Vec<_>, _>>()?;
     let nullable = arguments.first().is_some_and(|separator| separator.nullable);
-    Ok(Node::seeing_nulls(SqlType::Text, arguments, nullable, |values| {
+    Ok(Node::later(SqlType::Text, arguments, nullable, |values| {
         if values[0].is_null() {
             return Ok(Value::Null);
         }
