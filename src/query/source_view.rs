@@ -22,7 +22,7 @@ use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::{Error, Result};
 use crate::query::plan_words::refuse_node;
-use crate::query::scalar::{Scalars, compile};
+use crate::query::scalar::{Scalars, compile, written};
 use crate::query::session::{Prepared, RowWise, Slot};
 use crate::query::source_table::SourceTable;
 use crate::query::sql_file::{SqlFile, sql_error};
@@ -280,7 +280,8 @@ fn definition(plan: &LogicalPlan, name: &str) -> Option<Expr> {
         LogicalPlan::Filter(filter) => definition(&filter.input, name),
         LogicalPlan::Projection(projection) => {
             let position = projection.schema.fields().iter().position(|field| field.name() == name)?;
-            let defined = projection.expr[position].clone().unalias().transform(|expr| {
+            let defined = projection.expr[position].clone().unalias();
+            let defined = written(&defined).cloned().unwrap_or(defined).transform(|expr| {
                 Ok(match &expr {
                     Expr::Column(column) => match definition(&projection.input, &column.name) {
                         Some(below) => Transformed::yes(below),

@@ -19,6 +19,8 @@ use super::vector::column;
 #[derive(Debug)]
 pub(crate) struct Compiled {
     /// The expression as it was written.
+    written: Expr,
+    /// The same for people.
     text: String,
     node: Arc<Node>,
     result: DataType,
@@ -27,10 +29,26 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     /// The call of `node`, whose values are held by `result`.
-    pub(crate) fn call(text: String, node: Node, result: DataType, arguments: Vec<Expr>) -> Expr {
+    pub(crate) fn call(
+        written: Expr,
+        text: String,
+        node: Node,
+        result: DataType,
+        arguments: Vec<Expr>,
+    ) -> Expr {
         let any = TypeSignature::OneOf(vec![TypeSignature::VariadicAny, TypeSignature::Nullary]);
         let signature = Signature::new(any, Volatility::Immutable);
-        ScalarUDF::from(Self { text, node: Arc::new(node), result, signature }).call(arguments)
+        ScalarUDF::from(Self { written, text, node: Arc::new(node), result, signature }).call(arguments)
+    }
+}
+
+/// What was compiled into `expr`, if it is a compiled expression.
+pub(crate) fn written(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::ScalarFunction(function) => {
+            function.func.inner().downcast_ref::<Compiled>().map(|it| &it.written)
+        }
+        _ => None,
     }
 }
 

@@ -37,6 +37,7 @@ mod value;
 mod vector;
 
 pub(crate) use catalog::{SyntaxPlanner, register};
+pub(crate) use compiled::written;
 pub(crate) use node::Now;
 pub use note::Note;
 pub(crate) use numeric::Numeric;

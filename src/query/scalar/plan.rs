@@ -454,7 +454,7 @@ fn lift(expr: &Expr, node: Node, arguments: Vec<Expr>, schema: &DFSchema) -> Res
         true => format!("CAST({expr} AS {})", node.sql_type),
         false => expr.to_string(),
     };
-    Ok(Compiled::call(text, node, result, arguments))
+    Ok(Compiled::call(expr.clone(), text, node, result, arguments))
 }
 
 fn too_long(expr: &Expr, sql_type: &SqlType) -> Refusal {
