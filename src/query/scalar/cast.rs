@@ -248,13 +248,16 @@ pub(crate) fn to_text(value: &Value<'_>, from: &SqlType) -> String {
 /// The shortest digits that give the same double again.
 fn format_double(value: f64) -> String {
     let shortest_digits = format!("{value:e}");
-    let digits = match is_halfway(value, &shortest_digits) {
+    let places = shortest_digits.trim_start_matches('-').find('e').map_or(0, |end| end.saturating_sub(2));
+    let digits = if is_halfway(value, &shortest_digits) {
         // One more: PostgreSQL takes no text that lies between two numbers.
-        true => format!(
-            "{value:.*e}",
-            shortest_digits.find('e').map_or(0, |end| end - 1).saturating_sub(usize::from(value < 0.0))
-        ),
-        false => shortest_digits,
+        format!("{value:.*e}", places + 1)
+    } else if places > 0 {
+        // Of two texts that are as near it takes the even one, as this does.
+        let nearest = format!("{value:.places$e}");
+        if nearest.parse() == Ok(value) { nearest } else { shortest_digits }
+    } else {
+        shortest_digits
     };
     shortest(value.is_finite(), value, &digits, 15)
 }
@@ -322,6 +325,7 @@ mod tests {
             (1.5e300, "1.5e+300"),
             (70_463_847_150_941_264.0, "7.0463847150941264e+16"),
             (-70_463_847_150_941_264.0, "-7.0463847150941264e+16"),
+            (2e15 + 0.25, "2.0000000000000002e+15"),
         ] {
             assert_eq!(format_double(value), text);
         }

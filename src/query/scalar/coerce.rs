@@ -20,7 +20,14 @@ pub(crate) fn compare(left: Node, comparison: Comparison, right: Node) -> Result
         )));
     };
     comparable(&common)?;
-    let (left, right) = (coerce(left, &common)?, coerce(right, &common)?);
+    // A date is compared with a time as its midnight, however far off: it need not be a TIMESTAMP.
+    let is_mixed =
+        |one: &SqlType, other: &SqlType| *one == SqlType::Date && matches!(other, SqlType::Timestamp(_));
+    let (left, right) =
+        match is_mixed(&left.sql_type, &right.sql_type) || is_mixed(&right.sql_type, &left.sql_type) {
+            true => (left, right),
+            false => (coerce(left, &common)?, coerce(right, &common)?),
+        };
     let nullable = !matches!(comparison, Comparison::Distinct | Comparison::NotDistinct)
         && (left.nullable || right.nullable);
     fold(Node {

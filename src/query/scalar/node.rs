@@ -143,26 +143,25 @@ impl Node {
         }
     }
 
-    /// It depends on nothing; its parts are folded, so that one step tells.
+    /// It depends on no row, and is known when it is planned.
     fn is_constant(&self) -> bool {
-        let all = |terms: &[Node]| terms.iter().all(|term| term.as_literal().is_some());
-        let is = |term: &Node| term.as_literal().is_some();
+        let all = |terms: &[Node]| terms.iter().all(Self::is_constant);
         match &self.kind {
-            Kind::Argument(_) | Kind::Literal(_) | Kind::Now(_) => false,
-            Kind::Call(_, _, Nulls::SeenLater) => false,
+            Kind::Literal(_) => true,
+            Kind::Argument(_) | Kind::Now(_) | Kind::Call(_, _, Nulls::SeenLater) => false,
             Kind::And(terms) | Kind::Or(terms) | Kind::Coalesce(terms) | Kind::Call(_, terms, _) => {
                 all(terms)
             }
             // How a time is shown and read depends on settings there.
-            Kind::Cast(term, to, _) if *to == SqlType::Text => is(term) && !term.sql_type.is_time(),
-            Kind::Cast(term, to, _) if term.sql_type == SqlType::Text => is(term) && !to.is_time(),
-            Kind::Not(term) | Kind::Is(term, _) | Kind::Cast(term, _, _) => is(term),
-            Kind::Compare(left, _, right) => is(left) && is(right),
+            Kind::Cast(term, to, _) if *to == SqlType::Text && term.sql_type.is_time() => false,
+            Kind::Cast(term, to, _) if term.sql_type == SqlType::Text && to.is_time() => false,
+            Kind::Not(term) | Kind::Is(term, _) | Kind::Cast(term, _, _) => term.is_constant(),
+            Kind::Compare(left, _, right) => left.is_constant() && right.is_constant(),
             Kind::Case(branches, otherwise) => {
-                branches.iter().all(|(condition, value)| is(condition) && is(value))
-                    && otherwise.as_deref().is_none_or(is)
+                branches.iter().all(|(condition, value)| condition.is_constant() && value.is_constant())
+                    && otherwise.as_deref().is_none_or(Self::is_constant)
             }
-            Kind::InList(needle, items) => is(needle) && all(items),
+            Kind::InList(needle, items) => needle.is_constant() && all(items),
         }
     }
 
@@ -216,7 +215,7 @@ impl Node {
         if self.is_null_whatever_else() {
             return Ok(Self::literal(Value::Null, self.sql_type));
         }
-        if !self.is_constant() {
+        if self.as_literal().is_some() || !self.is_constant() {
             return Ok(self);
         }
         let value = self.evaluate(&[], 0)?.into_owned();
