@@ -308,10 +308,13 @@ impl<'s> Binder<'s> {
         let place = |refusal: Refusal| refusal.at(&last_name(&list.expr));
         let needle = self.bind(&list.expr)?;
         let items = list.list.iter().map(|item| self.bind(item)).collect::<Result<Vec<_>, _>>()?;
-        let is_constant = |item: &Node| item.as_literal().is_some();
-        let has_several = items.iter().filter(|item| is_constant(item)).count() > 1;
-        let (constants, others): (Vec<Node>, Vec<Node>) =
-            items.into_iter().partition(|item| has_several && is_constant(item));
+        // What is written without a column; that it comes to a constant does not count.
+        let is_constant = |item: &Expr| !item.any_column_refs();
+        let has_several = list.list.iter().filter(|item| is_constant(item)).count() > 1;
+        let (mut constants, mut others) = (Vec::new(), Vec::new());
+        for (item, node) in list.list.iter().zip(items) {
+            if has_several && is_constant(item) { constants.push(node) } else { others.push(node) }
+        }
         let mut terms = Vec::new();
         if !constants.is_empty() {
             let all = std::iter::once(needle.clone()).chain(constants).collect();
