@@ -8,6 +8,8 @@ use datafusion::sql::sqlparser::ast::{
     SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
+use crate::query::statement::value_of;
+
 /// Which columns of a table are the engine's, by the table's name.
 pub(crate) type SystemColumns<'a> = &'a dyn Fn(&str) -> Vec<String>;
 
@@ -171,13 +173,6 @@ fn simple_name(name: &ObjectName) -> Option<String> {
     match name.0.as_slice() {
         [part] => part.as_ident().map(value_of),
         _ => None,
-    }
-}
-
-fn value_of(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use datafusion::sql::parser::{CreateExternalTable, DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{
-    CreateView, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
+    CreateView, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
 
 use crate::error::{Error, Result};
@@ -87,14 +87,19 @@ fn unknown_statement(file: &SqlFile, text: &str) -> Error {
 /// The plain name of a table or field: as it stands in quotes, else in lower case; qualified names are refused.
 pub(crate) fn plain_name(file: &SqlFile, name: &ObjectName) -> Result<String> {
     match name.0.as_slice() {
-        [ObjectNamePart::Identifier(ident)] => Ok(match ident.quote_style {
-            Some(_) => ident.value.clone(),
-            None => ident.value.to_lowercase(),
-        }),
+        [ObjectNamePart::Identifier(ident)] => Ok(value_of(ident)),
         _ => {
             Err(refuse(file, format!("\"{name}\" is not a plain name"))
                 .advise("leave out catalog and schema"))
         }
+    }
+}
+
+/// A name as DataFusion reads it.
+pub(crate) fn value_of(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
     }
 }
 
