@@ -3,11 +3,23 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arrow::datatypes::TimeUnit;
+
 /// A time as nanoseconds since 1970 UTC, the unit of every event time and watermark in here.
 pub type Nanos = i64;
 
 /// Nanoseconds of a millisecond.
 pub const NANOS_PER_MS: i64 = 1_000_000;
+
+/// Nanoseconds of a unit.
+pub const fn nanos_per(unit: TimeUnit) -> i128 {
+    match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
 
 /// Tells the processing time.
 pub trait Clock: Send + Sync {

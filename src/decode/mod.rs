@@ -25,6 +25,7 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::clock::nanos_per;
 use crate::error::{Error, Result};
 use crate::source::Records;
 
@@ -87,12 +88,7 @@ impl Decoder {
 
     /// Decodes all records, in their order.
     pub fn decode(&self, records: &Records) -> Result<Decoded> {
-        let mut builders = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| ColumnBuilder::try_new(field, records.len()))
-            .collect::<Result<Vec<_>>>()?;
+        let mut builders = self.builders(records.len())?;
         let mut decoded = Decoded {
             rows: RecordBatch::new_empty(Arc::clone(&self.schema)),
             records: Vec::with_capacity(records.len()),
@@ -148,12 +144,7 @@ impl Decoder {
         &self,
         rows: &[Vec<String>],
     ) -> Result<std::result::Result<RecordBatch, (usize, String)>> {
-        let mut builders = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| ColumnBuilder::try_new(field, rows.len()))
-            .collect::<Result<Vec<_>>>()?;
+        let mut builders = self.builders(rows.len())?;
         for (row, texts) in rows.iter().enumerate() {
             let columns = texts.iter().map(|text| Some(text.as_str())).collect();
             match self.cells(ObjectTexts { columns, unknown: Vec::new() }) {
@@ -165,6 +156,10 @@ impl Decoder {
         }
         let columns = builders.iter_mut().map(ColumnBuilder::finish).collect();
         Ok(Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
+    }
+
+    fn builders(&self, num_rows: usize) -> Result<Vec<ColumnBuilder>> {
+        self.schema.fields().iter().map(|field| ColumnBuilder::try_new(field, num_rows)).collect()
     }
 
     fn cells<'a>(&self, texts: ObjectTexts<'a>) -> Result<Vec<Option<Cell<'a>>>, (RejectReason, String)> {
@@ -376,7 +371,7 @@ fn cell<'a>(
         DataType::Timestamp(unit, _) => {
             let text = string(text).ok_or_else(mismatch)?;
             let nanos = time::timestamp(&text).ok_or_else(mismatch)?;
-            let nanos_per_unit = nanos_per_unit(*unit);
+            let nanos_per_unit = nanos_per(*unit);
             if nanos % nanos_per_unit != 0 {
                 return Err(CellError::Other(format!("{text} has more fraction digits than {}", expected())));
             }
@@ -415,15 +410,6 @@ fn int_range(data_type: &DataType) -> (i64, i64) {
         DataType::Int16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
         DataType::Int32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
         _ => (i64::MIN, i64::MAX),
-    }
-}
-
-fn nanos_per_unit(unit: TimeUnit) -> i128 {
-    match unit {
-        TimeUnit::Second => 1_000_000_000,
-        TimeUnit::Millisecond => 1_000_000,
-        TimeUnit::Microsecond => 1_000,
-        TimeUnit::Nanosecond => 1,
     }
 }
 

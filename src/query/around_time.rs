@@ -5,8 +5,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::ScalarValue;
 
-const MILLISECOND: i128 = 1_000_000;
-const SECOND: i128 = 1_000 * MILLISECOND;
+use crate::clock::nanos_per;
+
+const MILLISECOND: i128 = nanos_per(TimeUnit::Millisecond);
+const SECOND: i128 = nanos_per(TimeUnit::Second);
 /// Nanoseconds of a day.
 pub(crate) const DAY: i128 = 86_400 * SECOND;
 
@@ -91,12 +93,7 @@ impl AroundTime {
 /// The step of a type's values, in nanoseconds.
 pub(crate) fn unit(data_type: &DataType) -> i128 {
     match data_type {
-        DataType::Timestamp(unit, _) | DataType::Duration(unit) => match unit {
-            TimeUnit::Second => SECOND,
-            TimeUnit::Millisecond => MILLISECOND,
-            TimeUnit::Microsecond => 1_000,
-            TimeUnit::Nanosecond => 1,
-        },
+        DataType::Timestamp(unit, _) | DataType::Duration(unit) => nanos_per(*unit),
         DataType::Date32 | DataType::Date64 => DAY,
         _ => 1,
     }

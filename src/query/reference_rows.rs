@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::value::RawValue;
@@ -259,18 +259,13 @@ pub(crate) fn parquet_rows(bytes: &Bytes, schema: &SchemaRef) -> Fitting<RecordB
 
 /// Whether each value of one type is the same value of the other.
 fn fits(found: &DataType, declared: &DataType) -> bool {
-    let rank = |unit: &TimeUnit| match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 3,
-        TimeUnit::Microsecond => 6,
-        TimeUnit::Nanosecond => 9,
-    };
     match (found, declared) {
         (DataType::Utf8View | DataType::LargeUtf8, DataType::Utf8) => true,
         (DataType::Dictionary(_, value), _) => fits(value, declared),
         (DataType::Timestamp(found, zone), DataType::Timestamp(declared, None)) => {
             let is_utc = zone.as_deref().is_none_or(|zone| ["UTC", "+00:00", "Z"].contains(&zone));
-            is_utc && rank(found) <= rank(declared)
+            // Units are in order, the coarsest first.
+            is_utc && found <= declared
         }
         _ => found == declared,
     }
@@ -279,7 +274,7 @@ fn fits(found: &DataType, declared: &DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::datatypes::Schema;
+    use arrow::datatypes::{Schema, TimeUnit};
 
     const CSV: CsvFormat = CsvFormat {
         has_header: true,

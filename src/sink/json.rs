@@ -6,8 +6,7 @@
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::clock::rfc3339_wide;
 use crate::error::{Error, Result};
 use crate::query::scalar::time::iso_date;
+use crate::query::scalar::timestamp_nanos;
 use crate::sink::{DocumentIds, OutputRows};
 
 /// The documents as JSON objects, one a row, `_id` first.
@@ -93,7 +93,9 @@ fn write_value(array: &dyn Array, row: usize, text: &mut String) -> Result<()> {
         DataType::Date32 => {
             put(&format!("\"{}\"", iso_date(array.as_primitive::<Date32Type>().value(row).into())))
         }
-        DataType::Timestamp(_, _) => put(&format!("\"{}\"", rfc3339_wide(timestamp_nanos(array, row)))),
+        DataType::Timestamp(unit, _) => {
+            put(&format!("\"{}\"", rfc3339_wide(timestamp_nanos(array, *unit, row))))
+        }
         DataType::Utf8 => write_string(array.as_string::<i32>().value(row), text),
         DataType::LargeUtf8 => write_string(array.as_string::<i64>().value(row), text),
         DataType::Utf8View => write_string(array.as_string_view().value(row), text),
@@ -125,25 +127,6 @@ fn write_value(array: &dyn Array, row: usize, text: &mut String) -> Result<()> {
 pub(super) fn unsupported(data_type: &DataType) -> Error {
     Error::config(format!("a document can't hold a value of type {data_type}"))
         .advise("CAST it in the output's SELECT")
-}
-
-/// The time in nanoseconds, whatever its unit; units coarser than that reach beyond the 64 bits of [`Nanos`].
-///
-/// [`Nanos`]: crate::clock::Nanos
-pub(super) fn timestamp_nanos(array: &dyn Array, row: usize) -> i128 {
-    let (value, nanos_per_unit) = match array.data_type() {
-        DataType::Timestamp(TimeUnit::Second, _) => {
-            (array.as_primitive::<TimestampSecondType>().value(row), 1_000_000_000)
-        }
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            (array.as_primitive::<TimestampMillisecondType>().value(row), 1_000_000)
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            (array.as_primitive::<TimestampMicrosecondType>().value(row), 1_000)
-        }
-        _ => (array.as_primitive::<TimestampNanosecondType>().value(row), 1),
-    };
-    i128::from(value) * nanos_per_unit
 }
 
 fn write_bytes(bytes: &[u8], text: &mut String) {

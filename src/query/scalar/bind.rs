@@ -49,25 +49,19 @@ impl<'s> Binder<'s> {
             Expr::Alias(alias) => self.bind(&alias.expr),
             Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_) => self.argument(expr),
             Expr::Literal(value, _) => literal(value),
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, .. })
-            | Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, .. })
-                if matches!(left.as_ref(), Expr::BinaryExpr(_)) =>
-            {
-                self.chain(expr)
+            Expr::BinaryExpr(BinaryExpr { op: op @ (Operator::And | Operator::Or), .. }) => {
+                self.chain(*op, expr)
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.binary(left, *op, right),
-            Expr::Not(term) => {
-                let term = self.condition(term)?;
-                Ok(Node { nullable: term.nullable, kind: Kind::Not(Box::new(term)), sql_type: SqlType::Bool })
-            }
+            Expr::Not(term) => self.condition(term).map(not),
             Expr::IsNull(term) => self.is(term, Test::Null),
             Expr::IsNotNull(term) => self.is(term, Test::NotNull),
             Expr::IsTrue(term) => self.is(term, Test::True),
             Expr::IsNotTrue(term) => self.is(term, Test::NotTrue),
             Expr::IsFalse(term) => self.is(term, Test::False),
             Expr::IsNotFalse(term) => self.is(term, Test::NotFalse),
-            Expr::IsUnknown(term) => Ok(is(self.condition(term)?, Test::Null)),
-            Expr::IsNotUnknown(term) => Ok(is(self.condition(term)?, Test::NotNull)),
+            Expr::IsUnknown(term) => Ok(self.condition(term)?.is(Test::Null)),
+            Expr::IsNotUnknown(term) => Ok(self.condition(term)?.is(Test::NotNull)),
             Expr::Negative(term) => arithmetic::negate(self.bind(term)?),
             Expr::Between(between) => self.between(between),
             Expr::Like(like) => self.like(like),
@@ -86,12 +80,11 @@ impl<'s> Binder<'s> {
     }
 
     /// A chain of AND or OR, flat, so that a long one is not deep.
-    fn chain(&mut self, expr: &Expr) -> Result<Node, Refusal> {
-        let Expr::BinaryExpr(BinaryExpr { op, .. }) = expr else { return self.resolve(expr) };
+    fn chain(&mut self, op: Operator, expr: &Expr) -> Result<Node, Refusal> {
         let mut terms = Vec::new();
         let mut rest = expr;
         while let Expr::BinaryExpr(BinaryExpr { left, op: other, right }) = rest
-            && other == op
+            && *other == op
         {
             terms.push(right.as_ref());
             rest = left;
@@ -99,7 +92,7 @@ impl<'s> Binder<'s> {
         terms.push(rest);
         let terms =
             terms.into_iter().rev().map(|term| self.condition(term)).collect::<Result<Vec<_>, _>>()?;
-        Ok(connected(*op, terms))
+        Ok(connected(op, terms))
     }
 
     /// A column or a subquery, whose value comes with the row.
@@ -138,14 +131,10 @@ impl<'s> Binder<'s> {
             }
             _ => self.condition(term)?,
         };
-        Ok(is(term, test))
+        Ok(term.is(test))
     }
 
     fn binary(&mut self, left: &Expr, op: Operator, right: &Expr) -> Result<Node, Refusal> {
-        if matches!(op, Operator::And | Operator::Or) {
-            let terms = vec![self.condition(left)?, self.condition(right)?];
-            return Ok(connected(op, terms));
-        }
         let (left_node, right_node) = (self.bind(left)?, self.bind(right)?);
         self.operator(left_node, op, right_node)
             .map_err(|refusal| refusal.at(&last_name(left)).at(&last_name(right)))
@@ -348,10 +337,6 @@ impl<'s> Binder<'s> {
         }
         call(name, arguments, self.now).map_err(|refusal| refusal.at(name))
     }
-}
-
-fn is(term: Node, test: Test) -> Node {
-    Node { kind: Kind::Is(Box::new(term), test), sql_type: SqlType::Bool, nullable: false }
 }
 
 fn not(node: Node) -> Node {

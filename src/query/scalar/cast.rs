@@ -10,6 +10,7 @@ use super::numeric::Numeric;
 use super::time::{self, NANOS_PER_DAY};
 use super::types::{Digits, SqlType};
 use super::value::{Outcome, Value};
+use crate::clock::nanos_per;
 
 /// What PostgreSQL's times count from: 2000-01-01.
 const EPOCH_2000: i128 = 10_957 * NANOS_PER_DAY;
@@ -145,12 +146,7 @@ fn real(value: f64) -> Result<f64, Fault> {
 
 /// A time at the precision of `unit`, rounded to the nearest as PostgreSQL does.
 fn to_unit(nanos: i128, unit: TimeUnit) -> i128 {
-    let step = match unit {
-        TimeUnit::Second => 1_000_000_000,
-        TimeUnit::Millisecond => 1_000_000,
-        TimeUnit::Microsecond => 1_000,
-        TimeUnit::Nanosecond => return nanos,
-    };
+    let step = nanos_per(unit);
     let since = nanos - EPOCH_2000;
     let rounded = (since.abs() + step / 2) / step * step;
     EPOCH_2000 + if since < 0 { -rounded } else { rounded }

@@ -16,6 +16,7 @@ use super::time::{self, Field};
 use super::types::{Digits, SqlType};
 use super::value::{Value, float, int};
 use super::{list, text};
+use crate::clock::nanos_per;
 use crate::query::other_functions::advice;
 
 /// The functions that a name stands for, for the planner that resolves names; aliases in one group.
@@ -100,7 +101,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
         return match lower.as_str() {
             name if NOW.contains(&name) && !arguments.is_empty() => Err(wrong_count(name, arguments.len())),
             "now" | "current_timestamp" => Ok(now_node(now)),
-            "current_date" | "today" => Ok(coerce_to(now_node(now), &SqlType::Date)),
+            "current_date" | "today" => coerce(now_node(now), &SqlType::Date),
             _ => Err(unknown(&lower)),
         };
     };
@@ -125,19 +126,19 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
                 power(float(&values[0]), float(&values[1])).map(Value::Double)
             })
         }
-        ("sqrt", 1) => of_double(&lower, next()?, |value| {
+        ("sqrt", 1) => of_double(doubles_only(&lower, next()?)?, |value| {
             if value < 0.0 {
                 Err(Fault::new("cannot take square root of a negative number"))
             } else {
                 Ok(value.sqrt())
             }
         })?,
-        ("ln", 1) => of_double(&lower, next()?, |value| match value {
+        ("ln", 1) => of_double(doubles_only(&lower, next()?)?, |value| match value {
             0.0 => Err(Fault::new("cannot take logarithm of zero")),
             value if value < 0.0 => Err(Fault::new("cannot take logarithm of a negative number")),
             value => Ok(value.ln()),
         })?,
-        ("exp", 1) => of_double(&lower, next()?, |value| match value.exp() {
+        ("exp", 1) => of_double(doubles_only(&lower, next()?)?, |value| match value.exp() {
             result if result.is_infinite() && value.is_finite() => {
                 Err(Fault::new("value out of range: overflow"))
             }
@@ -234,10 +235,10 @@ pub(crate) fn call(name: &str, arguments: Vec<Node>, now: &Now) -> Result<Node, 
                 }
             })
         }
-        ("to_timestamp_seconds", 1) => from_count(&lower, next()?, 1_000_000_000)?,
-        ("to_timestamp_millis", 1) => from_count(&lower, next()?, 1_000_000)?,
-        ("to_timestamp_micros", 1) => from_count(&lower, next()?, 1_000)?,
-        ("to_timestamp_nanos", 1) => from_count(&lower, next()?, 1)?,
+        ("to_timestamp_seconds", 1) => from_count(&lower, next()?, TimeUnit::Second)?,
+        ("to_timestamp_millis", 1) => from_count(&lower, next()?, TimeUnit::Millisecond)?,
+        ("to_timestamp_micros", 1) => from_count(&lower, next()?, TimeUnit::Microsecond)?,
+        ("to_timestamp_nanos", 1) => from_count(&lower, next()?, TimeUnit::Nanosecond)?,
         ("make_array", _) => list::make(given.collect())?,
         ("string_to_array", 2..=3) => list::from_text(given.collect())?,
         ("array_to_string", 2..=3) => list::to_text(given.collect())?,
@@ -264,12 +265,6 @@ fn now_node(now: &Now) -> Node {
     }
 }
 
-fn coerce_to(node: Node, to: &SqlType) -> Node {
-    let nullable = node.nullable;
-    let kind = Kind::Cast(Box::new(node), to.clone(), super::node::OnFault::Fail);
-    Node { kind, sql_type: to.clone(), nullable }
-}
-
 fn unknown(name: &str) -> Refusal {
     refuse(format!("{name} is no function whose result is known to be PostgreSQL's"))
         .at(name)
@@ -292,7 +287,7 @@ fn absolute(node: Node) -> Result<Node, Refusal> {
         SqlType::Real => {
             Node::strict(SqlType::Real, vec![node], |values| Ok(Value::Double(float(&values[0]).abs())))
         }
-        _ => of_double("abs", node, |value| Ok(value.abs()))?,
+        _ => of_double(as_double("abs", node)?, |value| Ok(value.abs()))?,
     })
 }
 
@@ -312,7 +307,7 @@ fn sign(node: Node) -> Result<Node, Refusal> {
                 Ok(Value::Numeric(Numeric::new(sign, 0)))
             }))
         }
-        _ => of_double("sign", node, |value| {
+        _ => of_double(as_double("sign", node)?, |value| {
             Ok(if value > 0.0 {
                 1.0
             } else if value < 0.0 {
@@ -334,7 +329,7 @@ fn to_whole(name: &str, node: Node, rounding: Rounding, of_float: fn(f64) -> f64
                 Ok(Value::Numeric(values[0].numeric().rescale(0, rounding)))
             }))
         }
-        _ => of_double(name, node, move |value| Ok(of_float(value))),
+        _ => of_double(as_double(name, node)?, move |value| Ok(of_float(value))),
     }
 }
 
@@ -359,19 +354,16 @@ fn to_places(name: &str, node: Node, places: Node, rounding: Rounding) -> Result
     }))
 }
 
+/// A function of doubles.
 fn of_double(
-    name: &str,
     node: Node,
     apply: impl Fn(f64) -> Result<f64, Fault> + Send + Sync + 'static,
 ) -> Result<Node, Refusal> {
-    if matches!(name, "sqrt" | "ln" | "exp") {
-        let node = doubles_only(name, node)?;
-        return Ok(Node::strict(SqlType::Double, vec![node], move |values| {
-            apply(float(&values[0])).map(Value::Double)
-        }));
-    }
-    let node = coerce_number(name, node, &SqlType::Double)?;
     Ok(Node::strict(SqlType::Double, vec![node], move |values| apply(float(&values[0])).map(Value::Double)))
+}
+
+fn as_double(name: &str, node: Node) -> Result<Node, Refusal> {
+    coerce_number(name, node, &SqlType::Double)
 }
 
 /// Roots and powers of DECIMAL have digits of their own in PostgreSQL; only those of DOUBLE are the same here.
@@ -381,7 +373,7 @@ fn doubles_only(name: &str, node: Node) -> Result<Node, Refusal> {
             .at(name)
             .advise("write CAST(… AS DOUBLE)"));
     }
-    coerce_number(name, node, &SqlType::Double)
+    as_double(name, node)
 }
 
 fn power(base: f64, exponent: f64) -> Result<f64, Fault> {
@@ -565,15 +557,9 @@ fn date_bin(stride: Node, source: Node, origin: Node) -> Result<Node, Refusal> {
     }))
 }
 
-fn from_count(name: &str, node: Node, nanos: i128) -> Result<Node, Refusal> {
+fn from_count(name: &str, node: Node, unit: TimeUnit) -> Result<Node, Refusal> {
     let node = coerce_number(name, node, &SqlType::Int(8))?;
-    let unit = match nanos {
-        1 => TimeUnit::Nanosecond,
-        1_000 => TimeUnit::Microsecond,
-        1_000_000 => TimeUnit::Millisecond,
-        _ => TimeUnit::Second,
-    };
     Ok(Node::strict(SqlType::Timestamp(unit), vec![node], move |values| {
-        time::in_range(i128::from(int(&values[0])) * nanos).map(Value::Timestamp)
+        time::in_range(i128::from(int(&values[0])) * nanos_per(unit)).map(Value::Timestamp)
     }))
 }

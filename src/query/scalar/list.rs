@@ -170,8 +170,7 @@ pub(crate) fn element(list: Node, index: Node) -> Result<Node, Refusal> {
         fits(*constant, 4)
             .ok_or_else(|| refuse(format!("there is no item {constant}: an index is an INT")))?;
     }
-    let is_missing =
-        Node { kind: Kind::Is(Box::new(list.clone()), Test::Null), sql_type: SqlType::Bool, nullable: false };
+    let is_missing = list.clone().is(Test::Null);
     let element = Node::strict(item.clone(), vec![list, index], |values| {
         // PostgreSQL counts items by INT; a larger number is an error, not a place without an item.
         let index = fits(int(&values[1]), 4).ok_or_else(|| out_of_range(&SqlType::Int(4)))?;

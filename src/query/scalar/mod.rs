@@ -43,3 +43,4 @@ pub use note::Note;
 pub(crate) use numeric::Numeric;
 pub(crate) use plan::{Scalars, compile, compile_expr, compile_key};
 pub(crate) use types::SqlType;
+pub(crate) use vector::timestamp_nanos;

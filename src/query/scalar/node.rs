@@ -135,6 +135,11 @@ impl Node {
         Self { kind: Kind::Call(Arc::new(apply), arguments, Nulls::SeenLater), sql_type, nullable }
     }
 
+    /// `IS [NOT] NULL`, TRUE, FALSE of its value.
+    pub(crate) fn is(self, test: Test) -> Self {
+        Self { kind: Kind::Is(Box::new(self), test), sql_type: SqlType::Bool, nullable: false }
+    }
+
     /// The constant that it is.
     pub(crate) fn as_literal(&self) -> Option<&Value<'static>> {
         match &self.kind {

@@ -79,10 +79,7 @@ pub(crate) fn compile(file: &SqlFile, plan: LogicalPlan) -> Result<Scalars> {
 pub(crate) fn compile_expr(file: &SqlFile, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
     let now = Now::default();
     let mut compiler = Compiler { now: &now, notes: &mut Vec::new() };
-    compiler.value(expr, schema).map_err(|failure| match failure {
-        Failure::Refused(refusal) => error_of(file, refusal),
-        Failure::Planning(error) => sql_error(file, &error),
-    })
+    compiler.value(expr, schema).map_err(|failure| failure.in_file(file))
 }
 
 /// Compiles the sides of an equality into one type in which equal values have equal bytes (but for the two
@@ -97,10 +94,8 @@ pub(crate) fn compile_key(
 ) -> Result<Option<[Expr; 2]>> {
     let now = Now::default();
     let mut compiler = Compiler { now: &now, notes: &mut Vec::new() };
-    let sides = compiler.equality(left, right, schema, Floats::Too).map_err(|failure| match failure {
-        Failure::Refused(refusal) => error_of(file, refusal),
-        Failure::Planning(error) => sql_error(file, &error),
-    })?;
+    let sides =
+        compiler.equality(left, right, schema, Floats::Too).map_err(|failure| failure.in_file(file))?;
     Ok(sides.map(|(left, right)| [left, right]))
 }
 
@@ -131,6 +126,15 @@ const MAX_SUMMED_DIGITS: u32 = 28;
 enum Failure {
     Refused(Refusal),
     Planning(DataFusionError),
+}
+
+impl Failure {
+    fn in_file(self, file: &SqlFile) -> Error {
+        match self {
+            Self::Refused(refusal) => error_of(file, refusal),
+            Self::Planning(error) => sql_error(file, &error),
+        }
+    }
 }
 
 impl From<Refusal> for Failure {

@@ -20,6 +20,7 @@ use num_bigint::BigInt;
 use super::fault::Fault;
 use super::numeric::Numeric;
 use super::value::Value;
+use crate::clock::nanos_per;
 
 /// The value at `row`, borrowed from the column.
 pub(crate) fn value_at<'a>(array: &'a dyn Array, row: usize) -> Value<'a> {
@@ -52,17 +53,7 @@ pub(crate) fn value_at<'a>(array: &'a dyn Array, row: usize) -> Value<'a> {
         DataType::Binary => Value::Bytes(Cow::Borrowed(array.as_binary::<i32>().value(row))),
         DataType::LargeBinary => Value::Bytes(Cow::Borrowed(array.as_binary::<i64>().value(row))),
         DataType::Date32 => Value::Date(array.as_primitive::<Date32Type>().value(row).into()),
-        DataType::Timestamp(unit, _) => {
-            let (value, nanos) = match unit {
-                TimeUnit::Second => (array.as_primitive::<TimestampSecondType>().value(row), 1_000_000_000),
-                TimeUnit::Millisecond => {
-                    (array.as_primitive::<TimestampMillisecondType>().value(row), 1_000_000)
-                }
-                TimeUnit::Microsecond => (array.as_primitive::<TimestampMicrosecondType>().value(row), 1_000),
-                TimeUnit::Nanosecond => (array.as_primitive::<TimestampNanosecondType>().value(row), 1),
-            };
-            Value::Timestamp(i128::from(value) * nanos)
-        }
+        DataType::Timestamp(unit, _) => Value::Timestamp(timestamp_nanos(array, *unit, row)),
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let (start, end) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
@@ -74,6 +65,17 @@ pub(crate) fn value_at<'a>(array: &'a dyn Array, row: usize) -> Value<'a> {
         // The planner lets no other type into an expression that computes.
         _ => Value::Null,
     }
+}
+
+/// The time at `row` of a column of times in `unit`, in nanoseconds; coarse units reach beyond 64 bits of them.
+pub(crate) fn timestamp_nanos(array: &dyn Array, unit: TimeUnit, row: usize) -> i128 {
+    let value = match unit {
+        TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row),
+        TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().value(row),
+        TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().value(row),
+        TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().value(row),
+    };
+    i128::from(value) * nanos_per(unit)
 }
 
 /// The values as a column of `to`.
@@ -151,12 +153,7 @@ pub(crate) fn column(values: Vec<Value<'_>>, to: &DataType) -> Result<ArrayRef, 
             Arc::new(Date32Array::from(days))
         }
         DataType::Timestamp(unit, zone) => {
-            let step = match unit {
-                TimeUnit::Second => 1_000_000_000,
-                TimeUnit::Millisecond => 1_000_000,
-                TimeUnit::Microsecond => 1_000,
-                TimeUnit::Nanosecond => 1,
-            };
+            let step = nanos_per(*unit);
             let counts = values
                 .iter()
                 .map(|value| match value {

@@ -13,8 +13,9 @@ use bson::{Bson, DateTime};
 
 use crate::clock::NANOS_PER_MS;
 use crate::error::{Error, Result};
+use crate::query::scalar::timestamp_nanos;
 use crate::sink::decimal::{decimal128, too_long};
-use crate::sink::json::{timestamp_nanos, unsupported};
+use crate::sink::json::unsupported;
 use crate::sink::{DocumentIds, OutputRows, Refusal, RefusalReason};
 
 /// The largest document that MongoDB stores.
@@ -143,8 +144,8 @@ fn value(array: &dyn Array, row: usize) -> Result<RawBson> {
             let days = i64::from(array.as_primitive::<Date32Type>().value(row));
             RawBson::DateTime(DateTime::from_millis(days * 86_400_000))
         }
-        DataType::Timestamp(_, _) => {
-            let millis = timestamp_nanos(array, row).div_euclid(i128::from(NANOS_PER_MS));
+        DataType::Timestamp(unit, _) => {
+            let millis = timestamp_nanos(array, *unit, row).div_euclid(i128::from(NANOS_PER_MS));
             let millis = millis.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
             RawBson::DateTime(DateTime::from_millis(millis as i64))
         }
