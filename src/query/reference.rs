@@ -1,8 +1,9 @@
 //! Reference tables: files of the program that rules and outputs look values up in.
 //!
 //! `CREATE EXTERNAL TABLE blocked (…) STORED AS CSV LOCATION 'blocked.csv'` is DataFusion's own
-//! statement. The files are part of the program: they are read when it is planned, hashed and copied into the checkpoint with the SQL, so that a replay looks up the
-//! same values, and an edited file counts as changed SQL.
+//! statement. The files are part of the program: they are read when it is planned, hashed and copied
+//! into the checkpoint with the SQL, so that a replay looks up the same values, and an edited file counts
+//! as changed SQL.
 
 use std::collections::HashSet;
 use std::path::Path;

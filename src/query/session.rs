@@ -103,8 +103,8 @@ fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
 }
 
 /// What DataFusion may rewrite: subqueries and cross products into joins, joins by their keys, where a LIMIT
-/// stands. Expressions are
-/// compiled before ([`scalar`](crate::query::scalar)), and nothing here looks into them.
+/// stands. Expressions are compiled before ([`scalar`](crate::query::scalar)), and nothing here looks into
+/// them.
 fn relational_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         Arc::new(ReplaceDistinctWithAggregate::new()),

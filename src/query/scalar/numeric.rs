@@ -104,6 +104,14 @@ impl Numeric {
         Self { unscaled: unscaled.into(), scale }
     }
 
+    /// `digits` / 10^`scale`; a scale below zero is one of zero, with zeros behind the digits.
+    fn at_scale(digits: BigInt, scale: i64) -> Self {
+        match u32::try_from(scale) {
+            Ok(scale) => Self::from_big(digits, scale),
+            Err(_) => Self { unscaled: Unscaled::from(digits).times_ten_to((-scale) as u32), scale: 0 },
+        }
+    }
+
     /// PostgreSQL's input: an optional sign, digits with or without a point, an exponent.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
@@ -127,10 +135,7 @@ impl Numeric {
         let digits = BigInt::parse_bytes(format!("{whole}{fraction}").as_bytes(), 10)?;
         let digits = if negative { -digits } else { digits };
         let scale = fraction.len() as i64 - exponent;
-        Some(match u32::try_from(scale) {
-            Ok(scale) => Self::from_big(digits, scale),
-            Err(_) => Self { unscaled: Unscaled::from(digits).times_ten_to((-scale) as u32), scale: 0 },
-        })
+        Some(Self::at_scale(digits, scale))
     }
 
     /// As PostgreSQL takes a double precision number over: its first 15 significant digits.
@@ -145,10 +150,7 @@ impl Numeric {
         let kept = fraction.trim_end_matches('0').len() as i64;
         let scale = kept - exponent.parse::<i64>().ok()?;
         let digits = BigInt::parse_bytes(digits.as_bytes(), 10)?;
-        Some(match u32::try_from(scale) {
-            Ok(scale) => Self::from_big(digits, scale),
-            Err(_) => Self { unscaled: Unscaled::from(digits).times_ten_to((-scale) as u32), scale: 0 },
-        })
+        Some(Self::at_scale(digits, scale))
     }
 
     /// The nearest double.
@@ -192,8 +194,7 @@ impl Numeric {
                 Rounding::Floor => rest < 0,
                 Rounding::Ceiling => rest > 0,
             };
-            let step = if *value < 0 { -1 } else { 1 };
-            return Self { unscaled: Unscaled::Small(quotient + if up { step } else { 0 }), scale };
+            return Self { unscaled: Unscaled::Small(quotient + away_from_zero(up, *value < 0)), scale };
         }
         let factor = BigInt::from(10).pow(cut);
         let value = self.unscaled.big();
@@ -205,12 +206,7 @@ impl Numeric {
             Rounding::Floor => rest.sign() == Sign::Minus,
             Rounding::Ceiling => rest.sign() == Sign::Plus,
         };
-        let step = match (up, negative) {
-            (false, _) => 0,
-            (true, true) => -1,
-            (true, false) => 1,
-        };
-        Self::from_big(quotient + step, scale)
+        Self::from_big(quotient + away_from_zero(up, negative), scale)
     }
 
     /// `round(x, places)` and `trunc(x, places)`: negative places cut before the point.
@@ -319,12 +315,7 @@ impl Numeric {
         let half =
             BigInt::from(rest.magnitude().clone()) * 2 >= BigInt::from(denominator.magnitude().clone());
         let negative = self.is_negative() != other.is_negative();
-        let step = match (half, negative) {
-            (false, _) => 0,
-            (true, true) => -1,
-            (true, false) => 1,
-        };
-        Ok(Self::from_big(quotient + step, scale))
+        Ok(Self::from_big(quotient + away_from_zero(half, negative), scale))
     }
 
     /// PostgreSQL's `select_div_scale`.
@@ -364,6 +355,15 @@ impl Numeric {
             return Ok(Self::new(left.checked_rem(*right).unwrap_or(0), scale));
         }
         Ok(Self::from_big(left.big() % right.big(), scale))
+    }
+}
+
+/// What is added to a number that was cut, if it is rounded `up` in magnitude.
+fn away_from_zero(up: bool, negative: bool) -> i128 {
+    match (up, negative) {
+        (false, _) => 0,
+        (true, true) => -1,
+        (true, false) => 1,
     }
 }
 
