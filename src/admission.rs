@@ -27,7 +27,7 @@ use crate::offset::PerPartition;
 use crate::query::Program;
 use crate::query::join_side::SidePlan;
 use crate::query::side::Side;
-use crate::query::source_table::{SourceTable, header_type};
+use crate::query::source_table::{SourceTable, Tombstone, header_type};
 use crate::query::source_view::{SourceView, Viewed};
 use crate::query::view::dead_letters_schema;
 use crate::source::{Record, Records};
@@ -60,7 +60,7 @@ pub struct Letter {
     pub value: Option<Vec<u8>>,
     /// The headers.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// `malformed`, `late`, `duplicate`, `future`, `refused` or `conflict`.
+    /// `malformed`, `late`, `duplicate`, `future`, `tombstone`, `refused` or `conflict`.
     pub reason: &'static str,
     /// What was found and what was expected.
     pub error: Option<String>,
@@ -204,7 +204,13 @@ pub async fn admit(
     for (number, range) in ranges.iter().enumerate() {
         let (records, decoded) = (&range.records, &range.decoded);
         counts.records += records.len() as u64;
-        counts.tombstones += decoded.num_tombstones;
+        counts.tombstones += decoded.tombstones.len() as u64;
+        if source.tombstone == Tombstone::DeadLetter {
+            letters.extend(decoded.tombstones.iter().map(|&record| Letter {
+                error: Some("the value is null (a tombstone)".to_owned()),
+                ..Letter::of(records, records.get(record as usize), "tombstone", plan)
+            }));
+        }
         if !records.is_empty() {
             clocks.entry(records.tp.clone()).or_default().last_record_ms = Some(plan.time_ms);
         }
@@ -266,14 +272,11 @@ pub async fn admit(
             );
             continue;
         }
-        if let Some(watermark) = plan.watermark.filter(|&watermark| event_time < watermark) {
+        if plan.watermark.is_some_and(|watermark| event_time < watermark) {
             refuse(
                 "late",
-                format!(
-                    "the event time {} is below the watermark {}",
-                    rfc3339(event_time),
-                    rfc3339(watermark)
-                ),
+                // The watermark, which depends on the batches, is a column of its own.
+                format!("the event time {} is below the watermark", rfc3339(event_time)),
             );
             continue;
         }
@@ -313,7 +316,9 @@ pub async fn admit(
             "malformed" => counts.malformed += 1,
             "future" => counts.future += 1,
             "late" => counts.late += 1,
-            _ => counts.duplicate += 1,
+            "duplicate" => counts.duplicate += 1,
+            // Counted above, whether it is a letter or not.
+            _ => {}
         }
     }
     let meta = kept.iter().map(|&number| meta[number]).collect();

@@ -113,7 +113,7 @@ pub async fn run(
     }
     case.settle().map_err(|(line, message)| failure(line, message))?;
     match case.refused {
-        Some(error) => Err(failure(text.lines().count(), format!("the SQL was refused: {error}"))),
+        Some(error) => Err(failure(text.lines().count(), format!("the engine stopped: {error}"))),
         None => Ok(()),
     }
 }
@@ -129,12 +129,14 @@ struct Case<'p> {
     clock: Arc<ManualClock>,
     stop: watch::Sender<bool>,
     engine: Option<Engine>,
-    /// Messages that came before the engine had its SQL.
+    /// Why the engine did not start, or stopped; `refuse` expects it.
     refused: Option<Error>,
     faults: Arc<Faults>,
     crash: Option<(FailPoint, bool)>,
     /// The engine died and stays dead until `restart`.
     is_dead: bool,
+    /// The next engine takes a pending batch on with its own SQL.
+    replan: bool,
     /// How many documents of each output were there at the last trigger.
     seen: BTreeMap<String, usize>,
     expected: Vec<(usize, String, Json)>,
@@ -160,6 +162,7 @@ impl<'p> Case<'p> {
             faults: Arc::default(),
             crash: None,
             is_dead: false,
+            replan: false,
             seen: BTreeMap::new(),
             expected: Vec::new(),
             named: BTreeMap::new(),
@@ -196,12 +199,22 @@ impl<'p> Case<'p> {
                 Ok(())
             }
             "restart" => {
+                let rest = match rest.strip_prefix("replan") {
+                    Some(rest) => {
+                        self.replan = true;
+                        rest.trim()
+                    }
+                    None => rest,
+                };
                 if let Some(("sql", path)) = rest.split_once(' ') {
                     self.sql = self.base.join(path.trim());
                 }
                 self.engine = None;
                 self.refused = self.open().await.err();
-                if std::mem::take(&mut self.is_dead) {
+                if let Some((point, _)) = self.crash.take() {
+                    self.faults.arm(point, 0, Action::Error);
+                }
+                if self.refused.is_none() && std::mem::take(&mut self.is_dead) {
                     self.finish_pending().await?;
                 }
                 Ok(())
@@ -232,6 +245,7 @@ impl<'p> Case<'p> {
             fail_on_data_loss: true,
             retain_batches: 100,
             sink_mode: SinkMode::Idempotent,
+            replan: std::mem::take(&mut self.replan),
             faults: Arc::clone(&self.faults),
         };
         let source = Arc::clone(&self.source) as Arc<dyn crate::source::Source>;
@@ -253,7 +267,7 @@ impl<'p> Case<'p> {
 
     async fn engine(&mut self) -> std::result::Result<&mut Engine, String> {
         if let Some(error) = &self.refused {
-            return Err(format!("the SQL was refused: {error}"));
+            return Err(format!("the engine stopped: {error}"));
         }
         if self.engine.is_none() {
             self.open().await.map_err(|error| format!("the SQL was refused: {error}"))?;
@@ -327,7 +341,12 @@ impl<'p> Case<'p> {
         let result = self.engine().await?.batch(max, None).await;
         match (crash, result) {
             (None, Ok(_)) => {}
-            (None, Err(error)) => return Err(error.to_string()),
+            (None, Err(error)) => {
+                self.engine = None;
+                self.is_dead = true;
+                self.refused = Some(error);
+                return Ok(());
+            }
             (Some(_), Ok(_)) => return Err("the crash point was not reached".to_owned()),
             (Some((_, stay)), Err(_)) => {
                 self.engine = None;
@@ -351,10 +370,11 @@ impl<'p> Case<'p> {
     }
 
     async fn finish_pending(&mut self) -> std::result::Result<(), String> {
-        if self.refused.is_some() {
-            return Ok(());
+        if let Err(error) = self.engine().await?.finish_pending().await {
+            self.engine = None;
+            self.is_dead = true;
+            self.refused = Some(error);
         }
-        self.engine().await?.finish_pending().await.map_err(|error| error.to_string())?;
         Ok(())
     }
 
@@ -454,17 +474,20 @@ fn list(rows: &[Json]) -> String {
     rows.iter().map(|row| format!("\n    {row}")).collect()
 }
 
-/// `test`: runs all cases and says which fail.
+/// `test`: runs all cases and says of each whether it holds.
 pub async fn test(args: &crate::cli::TestArgs) -> Result<std::process::ExitCode> {
     let (mut num_passed, mut num_failed) = (0, 0);
     let mut programs = Programs::new();
     for path in &args.paths {
         for case in discover(path)? {
             match run(&case, &args.sql, &mut programs).await {
-                Ok(()) => num_passed += 1,
+                Ok(()) => {
+                    num_passed += 1;
+                    say!("ok      {}", case.display());
+                }
                 Err(failure) => {
                     num_failed += 1;
-                    say!("{failure}");
+                    say!("FAILED  {failure}");
                 }
             }
         }

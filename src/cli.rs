@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checkpoint::Location;
+use crate::sink::mongodb::TakeOver;
 
 /// Micro-batch stream processor: two Kafka topics, a SQL join with a watermark, exactly-once
 /// documents in MongoDB.
@@ -42,6 +43,8 @@ pub enum Command {
     Checkpoint(CheckpointCommand),
     /// Query the rows that wait in a checkpoint.
     State(StateArgs),
+    /// Remove a pipeline's checkpoint, its collections and their ledger entries, and nothing else. Shows what it would remove; --yes does it.
+    Reset(ResetArgs),
 }
 
 /// What to do with a checkpoint.
@@ -88,6 +91,26 @@ pub struct StateArgs {
     /// The state as that batch left it; by default the last one.
     #[arg(long, value_name = "N")]
     pub batch: Option<u64>,
+}
+
+/// Flags of `reset`.
+#[derive(Args, Clone, Debug)]
+pub struct ResetArgs {
+    /// The folder of the SQL program, which names the collections.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+    /// The checkpoint: a folder, or s3://bucket/prefix; by default checkpoints/ and the name of the join view.
+    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT", value_name = "DIR|URL")]
+    pub checkpoint: Option<Location>,
+    /// Remove what belongs to this query too, whose checkpoint is lost; without --yes the ids are listed.
+    #[arg(long, value_name = "ID")]
+    pub query: Option<String>,
+    /// MongoDB.
+    #[command(flatten)]
+    pub mongodb: MongoDbArgs,
+    /// Do it.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// How to reach Kafka.
@@ -148,16 +171,26 @@ pub struct RunArgs {
     /// Write every output to DIR as JSON lines, a folder each, whatever its STORED AS; needs no MongoDB.
     #[arg(long, env = "ECOMM_BATCH_OUTPUTS", value_name = "DIR")]
     pub outputs: Option<PathBuf>,
-    /// Take collections over from another checkpoint's query.
-    #[arg(long, env = "ECOMM_BATCH_TAKE_OVER")]
-    pub take_over: bool,
+    /// Take collections over from another checkpoint; documents that are there and differ are kept, or replaced.
+    #[arg(
+        long,
+        env = "ECOMM_BATCH_TAKE_OVER",
+        value_name = "keep|replace",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "keep"
+    )]
+    pub take_over: Option<TakeOver>,
+    /// Take a batch that was planned and can't be done on with this SQL instead of its own: same records, watermark and time.
+    #[arg(long, env = "ECOMM_BATCH_REPLAN")]
+    pub replan: bool,
     /// Store each batch's documents in one transaction where it fits, so that readers never see a part; needs a replica set.
     #[arg(long, env = "ECOMM_BATCH_MONGODB_ATOMIC")]
     pub mongodb_atomic: bool,
     /// Append each batch's progress to a file, as JSON lines with Spark's field names.
     #[arg(long, env = "ECOMM_BATCH_PROGRESS", value_name = "FILE")]
     pub progress: Option<PathBuf>,
-    /// The form of the log on stderr: text or json.
+    /// The form of the log on stderr: text or json. ECOMM_BATCH_LOG says how much: info, debug, warn, or by module.
     #[arg(long, env = "ECOMM_BATCH_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
 }
@@ -197,9 +230,9 @@ pub struct ProduceArgs {
     /// The event time that a bounded run spreads over, ending now.
     #[arg(long, default_value = "2h", value_parser = crate::duration::parse)]
     pub span: Duration,
-    /// The seed: the same seed makes the same data.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// The seed: the same seed makes the same records, with the same ids; by default each run has its own.
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// What goes wrong, and how often.
     #[command(flatten)]
     pub shares: Shares,
@@ -277,7 +310,7 @@ pub enum TopicsCommand {
         /// Kafka.
         #[command(flatten)]
         kafka: KafkaArgs,
-        /// Names; without any: orders and payments.
+        /// Names; without any: ORDERS_TOPIC and PAYMENTS_TOPIC, else orders and payments.
         topics: Vec<String>,
         /// Partitions of each.
         #[arg(long, default_value_t = 3)]
@@ -302,6 +335,9 @@ pub enum TopicsCommand {
         /// How many records of each partition.
         #[arg(short = 'n', long, default_value_t = 10)]
         last: i64,
+        /// Go on with what comes, until interrupted.
+        #[arg(short = 'f', long)]
+        follow: bool,
     },
 }
 
@@ -311,6 +347,9 @@ pub struct CheckArgs {
     /// The folder of the SQL program.
     #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
     pub sql: PathBuf,
+    /// Compare with a checkpoint: what each change of the SQL does at the next start; exit code 3 if one is refused.
+    #[arg(long, value_name = "DIR|URL")]
+    pub checkpoint: Option<Location>,
     /// Ask the broker for the topics, and MongoDB for its kind and the user's rights.
     #[arg(long)]
     pub connect: bool,
@@ -339,14 +378,20 @@ pub struct TestArgs {
     /// The SQL folder of cases that name none.
     #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
     pub sql: PathBuf,
+    /// Show what the engine logs.
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// Flags of `reconcile`.
 #[derive(Args, Clone, Debug)]
 pub struct ReconcileArgs {
-    /// The producer's ledger.
+    /// The producer's ledger; of several runs into the same topics, several.
+    #[arg(long, required = true, value_name = "FILE")]
+    pub ledger: Vec<PathBuf>,
+    /// The ledgers know all records of the topics: anything else that is there is a difference.
     #[arg(long)]
-    pub ledger: PathBuf,
+    pub exact: bool,
     /// The checkpoint, for the rows that still wait.
     #[arg(long, value_name = "DIR|URL")]
     pub checkpoint: Location,

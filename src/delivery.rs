@@ -42,6 +42,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) rows: &'a RecordBatch,
     /// For each of them the records behind it.
     pub(crate) origins: &'a [[Option<RowMeta>; 2]],
+    /// An earlier engine may have stored it, in part and perhaps otherwise.
+    pub(crate) is_again: bool,
 }
 
 /// The rows of one output.
@@ -72,14 +74,22 @@ impl Delivery<'_> {
         let outputs = &self.program.outputs;
         retry("the sink", self.stop, || self.sink.fence(outputs)).await?;
         for selection in selections {
-            for refusal in self.write(selection).await? {
+            let refusals = self.write(selection).await?;
+            tell_refused(selection, &refusals, "is a dead letter now")?;
+            for refusal in refusals {
                 letters.push(self.refused(selection, refusal, counts)?);
             }
         }
         for selection in self.select_letters(letters).await? {
-            if let Some(refusal) = self.write(&selection).await?.into_iter().next() {
+            let refusals = self.write(&selection).await?;
+            if let Some(refusal) =
+                refusals.iter().find(|refusal| refusal.reason == RefusalReason::Refused).cloned()
+            {
                 return Err(refused_letter(selection.output, refusal));
             }
+            // A letter about a letter would meet the same document: the one that is there stays.
+            counts.conflict += refusals.len() as u64;
+            tell_refused(&selection, &refusals, "is left as it is stored")?;
         }
         let refused = Refused { refused: counts.refused, conflict: counts.conflict };
         retry("the sink", self.stop, || self.sink.record(outputs, self.plan.id, refused)).await
@@ -134,12 +144,19 @@ impl Delivery<'_> {
                             .into_iter()
                             .next()
                             .ok_or_else(|| Error::internal("a transaction was refused without a reason"))?;
+                        if first.reason == RefusalReason::Conflict {
+                            break "a dead letter is stored already, and differs".to_owned();
+                        }
                         return Err(refused_letter(parts[index].0, first));
                     };
+                    let refusals: Vec<Refusal> = refusals
+                        .into_iter()
+                        .map(|refusal| Refusal { row: kept_rows[index][refusal.row], ..refusal })
+                        .collect();
+                    tell_refused(selection, &refusals, "is a dead letter now")?;
                     for refusal in refusals {
-                        let row = kept_rows[index][refusal.row];
-                        left_out[index].insert(row);
-                        letters.push(self.refused(selection, Refusal { row, ..refusal }, counts)?);
+                        left_out[index].insert(refusal.row);
+                        letters.push(self.refused(selection, refusal, counts)?);
                     }
                     if left_out.iter().map(BTreeSet::len).sum::<usize>() > MAX_REFUSED_OF_TRANSACTION {
                         break format!("more than {MAX_REFUSED_OF_TRANSACTION} rows were refused");
@@ -162,6 +179,13 @@ impl Delivery<'_> {
         let mut selections = Vec::new();
         for output in self.outputs(Reads::View) {
             let selected = output.select(self.rows, self.plan.time_ms).await?;
+            if let Some((_, error)) = selected.failed.first() {
+                tracing::warn!(
+                    "output \"{}\": {} could not be computed and are dead letters now, for example: {error}",
+                    output.name,
+                    rows_in_words(selected.failed.len()),
+                );
+            }
             for (row, error) in &selected.failed {
                 let error = format!("could not be computed: {error}");
                 let refusal = Refusal { row: *row as usize, reason: RefusalReason::Refused, error };
@@ -184,9 +208,11 @@ impl Delivery<'_> {
             let Selected { rows, at, failed } =
                 output.select(&number_rows(&letters_batch(letters)?)?, self.plan.time_ms).await?;
             if let Some((_, error)) = failed.into_iter().next() {
-                return Err(Error::config(format!("output \"{}\" could not be computed: {error}", output.name)).advise(
-                    "an output of dead letters has to compute for every row: use TRY_CAST or CASE, start again, and the batch runs again",
-                ));
+                return Err(Error::config(format!(
+                    "output \"{}\" could not be computed: {error}",
+                    output.name
+                ))
+                .advise("an output of dead letters has to compute for every row: use TRY_CAST or CASE"));
             }
             let ids = derived_or_declared(output, self.query_id, &at, |row| letters[row as usize].id());
             selections.push(Selection { output, at, rows: OutputRows { rows, ids } });
@@ -199,7 +225,7 @@ impl Delivery<'_> {
     }
 
     async fn write(&self, selection: &Selection<'_>) -> Result<Vec<Refusal>> {
-        if selection.rows.rows.num_rows() == 0 {
+        if selection.rows.rows.num_rows() == 0 && !self.is_again {
             return Ok(Vec::new());
         }
         let write = || self.sink.write(selection.output, self.plan.id, &selection.rows);
@@ -234,7 +260,6 @@ impl Delivery<'_> {
         refusal: Refusal,
         counts: &mut Counts,
     ) -> Letter {
-        tracing::warn!("output \"{}\": a row was not stored: {}", output.name, refusal.error);
         match refusal.reason {
             RefusalReason::Refused => counts.refused += 1,
             RefusalReason::Conflict => counts.conflict += 1,
@@ -254,7 +279,28 @@ impl Delivery<'_> {
 fn refused_letter(output: &Output, refusal: Refusal) -> Error {
     Error::new(ErrorKind::Sink, format!("output \"{}\" refused a dead letter", output.name))
         .because(refusal.error)
-        .advise("mend the collection (validator, size limit) and start again: the batch runs again")
+        .advise("mend the collection (validator, size limit) and start again")
+}
+
+/// One warning for each reason: how many rows an output did not store, and one of them.
+fn tell_refused(selection: &Selection<'_>, refusals: &[Refusal], what_follows: &str) -> Result<()> {
+    for reason in [RefusalReason::Refused, RefusalReason::Conflict] {
+        let mut of_reason = refusals.iter().filter(|refusal| refusal.reason == reason);
+        let Some(first) = of_reason.next() else { continue };
+        tracing::warn!(
+            "output \"{}\": {} not stored ({}), each {what_follows}; for example _id {}: {}",
+            selection.output.name,
+            rows_in_words(1 + of_reason.count()),
+            reason.name(),
+            json::id(&selection.rows, first.row)?,
+            first.error,
+        );
+    }
+    Ok(())
+}
+
+fn rows_in_words(count: usize) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
 }
 
 /// The declared id of an output, or for each row one that a replay makes again.

@@ -15,7 +15,7 @@ use crate::cli::{DemoArgs, Shares};
 use crate::error::{Error, Result};
 use crate::producer::{self, ProduceSettings};
 use crate::ranges::StartingOffsets;
-use crate::reconcile::{compare, documents_of_files, waiting};
+use crate::reconcile::{Scope, compare, documents_of_files, waiting};
 use crate::run::run_until;
 use crate::settings::{MongoDbUri, RunSettings};
 use crate::source::kafka::KafkaConfig;
@@ -58,6 +58,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         mongodb: MongoDbUri(String::new()),
         sql: args.sql.clone(),
         checkpoint: Some(checkpoint.clone()),
+        replan: false,
         mongodb_atomic: false,
         trigger: Trigger::ProcessingTime(Duration::from_secs(1)),
         max_offsets_per_trigger: None,
@@ -65,7 +66,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         fail_on_data_loss: true,
         retain_batches: 100,
         outputs: Some(outputs.clone()),
-        take_over: false,
+        take_over: None,
         progress: Some(folder.join("progress.jsonl")),
     };
     let (stop, stopped) = watch::channel(false);
@@ -108,7 +109,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     ledger.write(&ledger_file)?;
     let mut found = documents_of_files(&outputs)?;
     found.extend(waiting(&checkpoint).await?);
-    let report = compare(&ledger, found);
+    let report = compare(&ledger, found, Scope::Exact);
     say!("\nWhat was sent:\n{}\n\nWhat came out, compared record by record:\n{report}\n", ledger.summary());
     let verdict = if report.is_clean() {
         "Everything is where the ledger expects it."

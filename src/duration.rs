@@ -50,7 +50,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         }
         let known = UNITS.iter().find(|(names, _)| names.contains(&lower.as_str()));
         let (_, unit_nanos) = known.ok_or_else(|| match unit {
-            "" => format!("{digits} has no unit; {EXAMPLES}"),
+            "" => format!("{digits} has no unit; write '{digits}s', '{digits} minutes' or '{digits}h'"),
             other => format!("the unit \"{other}\" is unknown; {EXAMPLES}"),
         })?;
         let part = in_nanos(digits, fraction, u128::from(*unit_nanos));

@@ -26,25 +26,33 @@ use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::{FailPoint, Faults};
 use crate::joining::join;
+use crate::notices::Notices;
 use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
 use crate::progress::BatchProgress;
 use crate::query::Program;
-use crate::query::fingerprint::Fingerprint;
 use crate::query::side::Side;
-use crate::ranges::{StartingOffsets, choose_ranges, data_loss, positions};
+use crate::ranges::{StartingOffsets, choose_ranges, data_loss, missing_topic, positions};
+use crate::resume::{fits, planned_with, stays_pending, take_on, way_out};
 use crate::retry::retry;
 use crate::sink::SharedSink;
 use crate::source::{Extent, Records, Source};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
 use crate::trigger::Trigger;
 use crate::verdict::{Judged, judge_pairs, judge_rows};
-use crate::watermark::{Advanced, HeldBy, PartitionClock, Silence, WatermarkInput, WatermarkPolicy};
+use crate::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;
 
 /// After every so many batches what is no longer retained is removed.
 const CLEAN_EVERY: u64 = 10;
+
+/// At a trigger of zero: the pause before the broker is asked again when it had nothing; each further one is
+/// twice as long.
+const FIRST_IDLE_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest of these pauses.
+const LONGEST_IDLE_PAUSE: Duration = Duration::from_millis(320);
 
 /// How often, in milliseconds, a partition without new records is asked for the last one that was read.
 const KNOW_EVERY_MS: i64 = 5_000;
@@ -66,6 +74,8 @@ pub struct EngineOptions {
     pub retain_batches: u64,
     /// How new batches are stored.
     pub sink_mode: SinkMode,
+    /// Take pending batches on with the given program instead of the one that they were planned with.
+    pub replan: bool,
     /// Where it may be made to fail.
     pub faults: Arc<Faults>,
 }
@@ -90,8 +100,7 @@ pub struct Engine {
     known_ms: Option<i64>,
     /// Records below where reading goes on in a topic that was made again; the next commit counts them.
     passed_over: u64,
-    /// The silence of a source that was warned of last.
-    warned_of: Option<Silence>,
+    notices: Notices,
     /// Whether rubbish of earlier engines was removed.
     is_clean: bool,
 }
@@ -131,22 +140,22 @@ impl Engine {
         let faults = Arc::clone(&options.faults);
         let mut checkpoint = Checkpoint::open(&options.checkpoint, faults)?.patient(stop.clone());
         let mut recovered = checkpoint.recover().await?;
-        if let Some(last) = recovered.as_ref().and_then(|recovered| recovered.last_plan.as_ref()) {
-            let before = planned_with(&checkpoint, &last.program, &program).await?;
-            Fingerprint::of(&before).allows(&Fingerprint::of(&program)).map_err(|change| {
-                Error::checkpoint(format!("the SQL does not fit the checkpoint: {change}"))
-                    .with("checkpoint", &options.checkpoint)
-                    .advise("undo the change, or start a new checkpoint with --checkpoint; rules, outputs, watermark.delay and the idle timeouts may change")
-            })?;
+        if let Some(recovered) = &recovered {
+            fits(&checkpoint, recovered, &program, options.replan).await?;
         }
         // What is refused so far leaves an engine at work alone; from here on it is replaced.
         checkpoint.claim().await?;
         if !checkpoint.is_still(recovered.as_ref()).await? {
             recovered = checkpoint.recover().await?;
         }
-        let pending = recovered.as_ref().map(|recovered| recovered.pending.clone()).unwrap_or_default();
+        let mut pending = recovered.as_ref().map(|recovered| recovered.pending.clone()).unwrap_or_default();
+        if options.replan {
+            take_on(&checkpoint, &mut pending, &program).await?;
+        }
         let first = match pending.first() {
-            Some(plan) => planned_with(&checkpoint, &plan.program, &program).await?,
+            Some(plan) => planned_with(&checkpoint, &plan.program, &program)
+                .await
+                .map_err(|error| error.advise(way_out(plan.id)))?,
             None => Arc::clone(&program),
         };
         let committed = Committed::load(&checkpoint, &first, recovered.as_ref()).await?;
@@ -167,7 +176,7 @@ impl Engine {
             claimed: None,
             known_ms: None,
             passed_over: 0,
-            warned_of: None,
+            notices: Notices::default(),
             is_clean: false,
         })
     }
@@ -194,8 +203,16 @@ impl Engine {
 
     /// Runs batches as `trigger` says, until it is done or a stop is asked for.
     pub async fn run(&mut self, trigger: Trigger, mut observe: impl FnMut(&BatchProgress)) -> Result<()> {
+        if self.committed.started_ms.is_none() {
+            // What can't be stored is found before anything is written down.
+            let ask = || self.sink.ask(&self.program.outputs, &self.query_id);
+            retry("the sink", &self.stop, ask).await?;
+        }
         self.begin().await?;
-        self.claim_outputs().await?;
+        self.claim_outputs().await.map_err(|error| match self.pending.front() {
+            Some(plan) => stays_pending(plan.id, error),
+            None => error,
+        })?;
         let was_pending = self.has_pending();
         while !self.is_stopping()
             && let Some(progress) = self.finish_pending().await?
@@ -215,6 +232,7 @@ impl Engine {
         }
         match trigger {
             Trigger::ProcessingTime(interval) => {
+                let mut idle_pause = FIRST_IDLE_PAUSE;
                 let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
                 while !self.is_stopping() {
@@ -224,9 +242,15 @@ impl Engine {
                         _ = stop.wait_for(|stop| *stop) => break,
                     }
                     match self.batch(self.options.max_offsets_per_trigger, None).await? {
-                        Some(progress) => observe(&progress),
+                        Some(progress) => {
+                            idle_pause = FIRST_IDLE_PAUSE;
+                            observe(&progress);
+                        }
                         // With nothing to read, zero means soon, not in a busy loop.
-                        None if interval.is_zero() => tokio::time::sleep(Duration::from_millis(20)).await,
+                        None if interval.is_zero() => {
+                            tokio::time::sleep(idle_pause).await;
+                            idle_pause = (idle_pause * 2).min(LONGEST_IDLE_PAUSE);
+                        }
                         None => {}
                     }
                 }
@@ -393,7 +417,8 @@ impl Engine {
         let program = planned_with(&self.checkpoint, &plan.program, &self.given).await?;
         self.go_on_with(program).await?;
         tracing::info!("batch {} was planned before: running it again as it was planned", plan.id);
-        let progress = self.execute(&plan, &PerPartition::new(), 0).await?;
+        let progress = self.execute(&plan, &PerPartition::new(), 0).await;
+        let progress = progress.map_err(|error| stays_pending(plan.id, error))?;
         self.pending.pop_front();
         if self.pending.is_empty() {
             // From the next batch on the SQL of this start holds.
@@ -424,12 +449,14 @@ impl Engine {
         if self.known_ms.is_none_or(|known| (self.clock.now_ms() - known).abs() >= KNOW_EVERY_MS) {
             self.know_source(&extents, |record, extent| extent.latest <= record.next_offset).await?;
         }
+        self.notices.new_partitions(&self.committed.partitions, &extents);
         let Some(plan) = self.plan(&extents, max_offsets, run)? else { return Ok(None) };
         self.pass(FailPoint::BeforeOffsets)?;
-        self.checkpoint.append_plan(&plan, &self.program.folder).await?;
+        self.checkpoint.append_plan(&plan, &self.program).await?;
         self.pass(FailPoint::AfterOffsets)?;
         let planned_ms = started.elapsed().as_millis() as u64;
-        Ok(Some(self.execute(&plan, &extents, planned_ms).await?))
+        let progress = self.execute(&plan, &extents, planned_ms).await;
+        progress.map(Some).map_err(|error| stays_pending(plan.id, error))
     }
 
     /// Step 1: the ranges of the next batch.
@@ -474,8 +501,7 @@ impl Engine {
                 continue;
             }
             let Some(tp) = self.committed.partitions.keys().find(|tp| of_topic(tp)) else {
-                return Err(Error::config(format!("the topic \"{}\" does not exist", table.topic))
-                    .advise("create it with `ecomm-batch topics create`, or correct --brokers"));
+                return Err(missing_topic(&table.topic));
             };
             if self.options.fail_on_data_loss {
                 return Err(data_loss(tp, format!("the topic \"{}\" was deleted", table.topic)));
@@ -524,12 +550,14 @@ impl Engine {
         planned_ms: u64,
     ) -> Result<BatchProgress> {
         self.claim_outputs().await?;
+        let is_again = extents.is_empty();
         let mut steps = Steps::new(planned_ms);
         let ranges = self.read(plan, extents).await?;
         self.pass(FailPoint::AfterRead)?;
         steps.done("getBatch");
 
         let mut outcome = self.compute(plan, &ranges.decoded).await?;
+        self.notices.all_malformed(&ranges.decoded, &outcome.letters);
         outcome.counts.lost = ranges.lost + self.skipped(plan) + self.passed_over;
         steps.done("addBatch");
 
@@ -541,6 +569,7 @@ impl Engine {
             stop: &self.stop,
             rows: &outcome.judged.rows,
             origins: &outcome.origins,
+            is_again,
         };
         delivery.deliver(&mut outcome.letters, &mut outcome.counts).await?;
         self.pass(FailPoint::AfterSink)?;
@@ -558,20 +587,10 @@ impl Engine {
         let positions =
             self.committed.partitions.iter().map(|(tp, record)| (tp.clone(), record.next_offset)).collect();
         self.source.report_position(&positions);
-        self.warn_of_silence(&held_by);
+        self.notices.silence(&held_by);
         let progress = self.progress(plan, &commit, held_by, steps.done);
-        tracing::info!("{progress}");
+        progress.log();
         Ok(progress)
-    }
-
-    /// Once for each time that a source begins to hold the watermark by being silent.
-    fn warn_of_silence(&mut self, held_by: &HeldBy) {
-        if let HeldBy::Silent(silence) = held_by
-            && self.warned_of.as_ref() != Some(silence)
-        {
-            tracing::warn!("{}", silence.warning());
-            self.warned_of = Some(silence.clone());
-        }
     }
 
     /// Offsets between where the last batch ended and where this one begins: the broker had lost them.
@@ -881,12 +900,6 @@ impl Committed {
             run: last_run,
         })
     }
-}
-
-/// The program that a batch was planned with: the given one, or what the checkpoint stored of another.
-async fn planned_with(checkpoint: &Checkpoint, hash: &str, given: &Arc<Program>) -> Result<Arc<Program>> {
-    let stored = checkpoint.program(hash).await?;
-    if given.hash == hash { Ok(Arc::clone(given)) } else { Ok(Arc::new(Program::plan(stored)?)) }
 }
 
 /// Leaves of `ranges` what the broker still has; how many offsets that costs.

@@ -47,14 +47,15 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     context: Vec<(&'static str, String)>,
-    advice: Option<String>,
+    /// Each on a line of its own.
+    advice: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind`; `message` is lower-case, without a final period, names in double quotes.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), context: Vec::new(), advice: None, source: None }
+        Self { kind, message: message.into(), context: Vec::new(), advice: Vec::new(), source: None }
     }
 
     /// A flag or a piece of SQL that the user has to mend.
@@ -84,10 +85,10 @@ impl Error {
         self
     }
 
-    /// Says what to do about it; printed on a line of its own.
+    /// Says what to do about it, on a line of its own; below what was said before.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
+        self.advice.push(advice.into());
         self
     }
 
@@ -96,6 +97,14 @@ impl Error {
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Message and cause on one line, without advice: for an error that this one is the cause of.
+    pub(crate) fn headline(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{}: {source}", self.message),
+            None => self.message.clone(),
+        }
     }
 
     /// The reaction that it asks for.
@@ -124,10 +133,7 @@ impl fmt::Display for Error {
         if let Some(below) = below {
             write!(f, "\n{below}")?;
         }
-        if let Some(advice) = &self.advice {
-            write!(f, "\n  help: {advice}")?;
-        }
-        Ok(())
+        self.advice.iter().try_for_each(|advice| write!(f, "\n  help: {advice}"))
     }
 }
 

@@ -17,7 +17,7 @@
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
 //!   their expressions mean; [`check`] shows it
-//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`]
+//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`], [`mod@reset`]
 //! * how it is stopped and made to fail: [`signals`], [`retry`], [`faults`]
 //! * what people see: [`progress`], [`live`], [`stdout`]
 //! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
@@ -49,14 +49,18 @@ pub mod faults;
 pub mod inspect;
 pub mod joining;
 pub mod live;
+mod notices;
 pub mod offset;
 pub mod producer;
 pub mod progress;
 pub mod query;
 pub mod ranges;
 pub mod reconcile;
+pub mod reset;
+mod resume;
 pub mod retry;
 pub mod run;
+mod s3;
 pub mod settings;
 pub mod signals;
 pub mod sink;

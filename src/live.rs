@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::clock::rfc3339;
+use crate::clock::{Nanos, rfc3339};
 use crate::progress::BatchProgress;
 
 /// The line of this process, so that log lines are written above it.
@@ -35,7 +35,7 @@ impl LiveLine {
     #[allow(clippy::new_without_default, reason = "making one draws on the terminal")]
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
             bar.set_style(style);
         }
         Self(LINE.get_or_init(|| bar).clone())
@@ -45,16 +45,13 @@ impl LiveLine {
     pub fn show(&self, progress: &BatchProgress) {
         let total = &progress.total;
         self.0.set_message(format!(
-            "batch {} | {} in, {}/s, lag {} | watermark {} | state {} | valid {} rejected {} unmatched {} dead {}",
+            "batch {} · {} in · lag {} · to {} · {} valid {} rejected {} dead",
             progress.batch_id,
             total.records,
-            progress.records_per_second(),
             progress.lag,
-            progress.watermark.map_or_else(|| "none".to_owned(), rfc3339),
-            progress.state_rows,
+            progress.watermark.map_or_else(|| "-".to_owned(), clock_time),
             total.valid,
             total.rejected,
-            total.unmatched,
             total.dead() + total.refused + total.conflict,
         ));
         self.0.tick();
@@ -64,4 +61,9 @@ impl LiveLine {
     pub fn clear(&self) {
         self.0.finish_and_clear();
     }
+}
+
+/// The time of day; the date is in the log.
+fn clock_time(nanos: Nanos) -> String {
+    rfc3339(nanos).chars().skip("2026-01-05T".len()).take("10:00:00".len()).collect()
 }

@@ -8,11 +8,13 @@ use ecomm_batch::cli::{Cli, Command};
 use ecomm_batch::error::Result;
 use ecomm_batch::live::AboveLine;
 use ecomm_batch::settings::RunSettings;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(&cli.command);
+    let is_json = start_logging(&cli.command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -25,8 +27,12 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(error.kind().exit_code())
+            let exit_code = error.kind().exit_code();
+            match is_json {
+                true => tracing::error!(exit_code, kind = ?error.kind(), "{error}"),
+                false => eprintln!("error: {error}"),
+            }
+            ExitCode::from(exit_code)
         }
     }
 }
@@ -39,27 +45,48 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => ecomm_batch::demo::demo(&args).await,
         Command::Produce(args) => ecomm_batch::producer::produce(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Topics(command) => ecomm_batch::topics::execute(command).await.map(|()| ExitCode::SUCCESS),
-        Command::Check(args) => ecomm_batch::check::check(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => ecomm_batch::check::check(&args).await,
         Command::Explain(args) => ecomm_batch::check::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Test(args) => ecomm_batch::case::test(&args).await,
         Command::Checkpoint(command) => ecomm_batch::inspect::checkpoint(command).await,
         Command::State(args) => ecomm_batch::inspect::state(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Reset(args) => ecomm_batch::reset::reset(&args).await,
         Command::Reconcile(args) => ecomm_batch::reconcile::reconcile(&args).await,
     }
 }
 
-fn start_logging(command: &Command) {
-    let default = if matches!(command, Command::Run(_)) { "info" } else { "warn" };
+/// Whether lines are JSON: then each has its fields; as text they are in its words.
+fn start_logging(command: &Command) -> bool {
+    let default = match command {
+        Command::Run(_) => "info",
+        Command::Test(args) if args.verbose => "info",
+        // What a case lets happen is what it expects.
+        Command::Test(_) => "error",
+        _ => "warn",
+    };
     // The MongoDB driver and librdkafka say nothing below a warning that a person could use.
     let filter = EnvFilter::try_from_env("ECOMM_BATCH_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,ecomm_batch={default}")));
+    let is_json = matches!(command, Command::Run(args) if args.log_format == "json");
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| AboveLine)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    match command {
-        Command::Run(args) if args.log_format == "json" => builder.json().init(),
-        _ => builder.init(),
+    match is_json {
+        true => builder.json().flatten_event(true).init(),
+        false => builder.fmt_fields(format::debug_fn(only_message)).init(),
+    }
+    is_json
+}
+
+fn only_message(
+    writer: &mut format::Writer<'_>,
+    field: &Field,
+    value: &dyn std::fmt::Debug,
+) -> std::fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        _ => Ok(()),
     }
 }

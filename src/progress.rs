@@ -50,6 +50,26 @@ impl BatchProgress {
         self.counts.records * 1000 / self.duration_ms().max(1)
     }
 
+    /// One line of the log, with its figures as fields.
+    pub fn log(&self) {
+        let counts = &self.counts;
+        tracing::info!(
+            batch_id = self.batch_id.0,
+            records = counts.records,
+            duration_ms = self.duration_ms(),
+            valid = counts.valid,
+            rejected = counts.rejected,
+            unmatched = counts.unmatched,
+            dead_letters = counts.dead() + counts.refused + counts.conflict,
+            tombstones = counts.tombstones,
+            lag = self.lag,
+            watermark = self.watermark.map(rfc3339),
+            state_rows = self.state_rows,
+            waiting = self.waiting,
+            "{self}"
+        );
+    }
+
     /// As Spark's progress.
     pub fn to_json(&self) -> Value {
         let mut durations = serde_json::Map::new();
@@ -97,6 +117,13 @@ impl std::fmt::Display for BatchProgress {
             self.watermark.map_or_else(|| "none".to_owned(), rfc3339),
             self.state_rows,
         )?;
+        for (count, word) in
+            [(counts.tombstones, "tombstones"), (counts.filtered, "filtered"), (counts.lost, "lost")]
+        {
+            if count > 0 {
+                write!(f, ", {count} {word}")?;
+            }
+        }
         if self.has_moved { Ok(()) } else { write!(f, ", the watermark waits: {}", self.held_by) }
     }
 }

@@ -161,6 +161,12 @@ fn lost(next: i64, extent: &Extent) -> Option<String> {
     })
 }
 
+/// A topic that a table of the SQL reads is not there.
+pub(crate) fn missing_topic(topic: &str) -> Error {
+    Error::config(format!("the topic \"{topic}\" does not exist"))
+        .advise(format!("create it with `ecomm-batch topics create {topic}`, or correct --brokers"))
+}
+
 /// What is to be read of `tp` is gone, or is not what it was.
 pub fn data_loss(tp: &TopicPartition, problem: String) -> Error {
     Error::new(ErrorKind::DataLoss, problem).with("partition", tp).advise(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::batch::SinkMode;
+use crate::checkpoint::directory::NewFolders;
 use crate::checkpoint::{Checkpoint, Location};
 use crate::clock::SystemClock;
 use crate::engine::{Engine, EngineOptions};
@@ -16,9 +17,9 @@ use crate::faults::{self, Faults};
 use crate::live::LiveLine;
 use crate::progress::BatchProgress;
 use crate::query::Program;
+use crate::query::explain::unread_letters;
 use crate::query::folder::SqlFolder;
-use crate::query::output::SinkTarget;
-use crate::settings::RunSettings;
+use crate::settings::{RunSettings, default_checkpoint};
 use crate::signals::asked_to_stop;
 use crate::sink::SharedSink;
 use crate::sink::file::FileSink;
@@ -51,7 +52,7 @@ pub async fn run_until(
 async fn run_engine(
     settings: RunSettings,
     stopped: &watch::Receiver<bool>,
-    mut observe: impl FnMut(&BatchProgress),
+    observe: impl FnMut(&BatchProgress),
 ) -> Result<()> {
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
     let program = Arc::new(Program::plan(folder)?);
@@ -76,6 +77,13 @@ async fn run_engine(
         settings.kafka.brokers,
         program.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(",")
     );
+    if let Some(note) = unread_letters(&program) {
+        tracing::warn!("{note}");
+    }
+    let new_folders = match &checkpoint {
+        Location::Folder(root) => Some(NewFolders::of(root)),
+        Location::Bucket(_) => None,
+    };
     let options = EngineOptions {
         checkpoint,
         new_query_id: query_id,
@@ -84,11 +92,26 @@ async fn run_engine(
         fail_on_data_loss: settings.fail_on_data_loss,
         retain_batches: settings.retain_batches,
         sink_mode: if settings.mongodb_atomic { SinkMode::Atomic } else { SinkMode::Idempotent },
+        replan: settings.replan,
         faults,
     };
     let engine =
         Engine::open(program, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone());
-    let mut engine = engine.await?;
+    let result = match engine.await {
+        Ok(engine) => run_to_end(engine, &settings, observe).await,
+        Err(error) => Err(error),
+    };
+    if let (Err(_), Some(new_folders)) = (&result, new_folders) {
+        new_folders.remove_unused()?;
+    }
+    result
+}
+
+async fn run_to_end(
+    mut engine: Engine,
+    settings: &RunSettings,
+    mut observe: impl FnMut(&BatchProgress),
+) -> Result<()> {
     let mut log = settings.progress.as_deref().map(open_progress).transpose()?;
     let live = LiveLine::new();
     let result = engine
@@ -106,10 +129,6 @@ async fn run_engine(
     result
 }
 
-fn default_checkpoint(program: &Program) -> Location {
-    Location::Folder(Path::new("checkpoints").join(&program.view.name))
-}
-
 /// The query's id if the checkpoint has one already; read without the lock.
 async fn known_query_id(checkpoint: &Location, stopped: &watch::Receiver<bool>) -> Result<Option<String>> {
     let metadata = Checkpoint::read_only(checkpoint)?.patient(stopped.clone()).metadata().await?;
@@ -120,8 +139,7 @@ async fn connect_sink(settings: &RunSettings, program: &Program, faults: &Arc<Fa
     if let Some(folder) = &settings.outputs {
         return Ok(Arc::new(FileSink::all_under(folder)));
     }
-    let needs_mongodb =
-        program.outputs.iter().any(|output| matches!(output.target, SinkTarget::MongoDb { .. }));
+    let needs_mongodb = program.outputs.iter().any(|output| output.target.is_mongodb());
     let mongodb = if needs_mongodb {
         let options = MongoDbOptions {
             take_over: settings.take_over,
@@ -132,7 +150,7 @@ async fn connect_sink(settings: &RunSettings, program: &Program, faults: &Arc<Fa
     } else {
         None
     };
-    Ok(Arc::new(RoutedSink { mongodb, files: FileSink::new(&settings.sql) }))
+    Ok(Arc::new(RoutedSink { mongodb, files: FileSink::default() }))
 }
 
 fn open_progress(path: &Path) -> Result<std::fs::File> {

@@ -8,7 +8,9 @@ use crate::cli::{KafkaArgs, MongoDbArgs, RunArgs};
 use crate::clock::NANOS_PER_MS;
 use crate::decode::parse_timestamp;
 use crate::error::{Error, Result};
+use crate::query::Program;
 use crate::ranges::{StartingOffsets, TopicStart};
+use crate::sink::mongodb::TakeOver;
 use crate::source::kafka::KafkaConfig;
 use crate::trigger::Trigger;
 
@@ -46,7 +48,9 @@ pub struct RunSettings {
     /// Outputs as files.
     pub outputs: Option<PathBuf>,
     /// Take collections over.
-    pub take_over: bool,
+    pub take_over: Option<TakeOver>,
+    /// Take pending batches on with this SQL.
+    pub replan: bool,
     /// Store batches in transactions.
     pub mongodb_atomic: bool,
     /// Progress as JSON lines.
@@ -76,10 +80,16 @@ impl RunSettings {
             retain_batches: args.retain_batches.max(1),
             outputs: args.outputs.clone(),
             take_over: args.take_over,
+            replan: args.replan,
             mongodb_atomic: args.mongodb_atomic,
             progress: args.progress.clone(),
         })
     }
+}
+
+/// Where a program's checkpoint is if nobody says.
+pub(crate) fn default_checkpoint(program: &Program) -> Location {
+    Location::Folder(Path::new("checkpoints").join(&program.view.name))
 }
 
 /// The connection string that the flags name.

@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cli::TopicsCommand;
 use crate::error::{Error, Result};
+use crate::ranges::missing_topic;
 use crate::settings::kafka_config;
 use crate::source::kafka::{KafkaConfig, QuietContext, bad_property};
 use crate::stdout::say;
@@ -23,8 +24,15 @@ pub async fn execute(command: TopicsCommand) -> Result<()> {
     match command {
         TopicsCommand::Create { kafka, topics, partitions, replication } => {
             let config = kafka_config(&kafka)?;
-            let names =
-                if topics.is_empty() { vec!["orders".to_owned(), "payments".to_owned()] } else { topics };
+            let of_variable = |variable: &str, default: &str| {
+                std::env::var(variable).unwrap_or_else(|_| default.to_owned())
+            };
+            let names = match topics.is_empty() {
+                true => {
+                    vec![of_variable("ORDERS_TOPIC", "orders"), of_variable("PAYMENTS_TOPIC", "payments")]
+                }
+                false => topics,
+            };
             for topic in names {
                 let is_new = create(&config, &topic, partitions, replication).await?;
                 say!("{topic}: {}", if is_new { "created" } else { "was there" });
@@ -35,9 +43,9 @@ pub async fn execute(command: TopicsCommand) -> Result<()> {
             let config = kafka_config(&kafka)?;
             blocking(move || list(&config)).await
         }
-        TopicsCommand::Tail { kafka, topic, last } => {
+        TopicsCommand::Tail { kafka, topic, last, follow } => {
             let config = kafka_config(&kafka)?;
-            blocking(move || tail(&config, &topic, last)).await
+            blocking(move || tail(&config, &topic, last, follow)).await
         }
     }
 }
@@ -122,8 +130,13 @@ fn list(config: &KafkaConfig) -> Result<()> {
         "earliest",
         "latest",
     ]);
-    for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
-        for partition in topic.partitions() {
+    let mut topics: Vec<_> =
+        metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")).collect();
+    topics.sort_by_key(|topic| topic.name());
+    for topic in topics {
+        let mut partitions: Vec<_> = topic.partitions().iter().collect();
+        partitions.sort_by_key(|partition| partition.id());
+        for partition in partitions {
             let (earliest, latest) = consumer
                 .fetch_watermarks(topic.name(), partition.id(), ANSWER_TIMEOUT)
                 .map_err(|source| unreachable(config, &source))?;
@@ -139,7 +152,8 @@ fn list(config: &KafkaConfig) -> Result<()> {
     Ok(())
 }
 
-fn tail(config: &KafkaConfig, topic: &str, last: i64) -> Result<()> {
+/// The last records of each partition; with `follow` then those that come, until the process ends.
+fn tail(config: &KafkaConfig, topic: &str, last: i64, follow: bool) -> Result<()> {
     let consumer = consumer(config)?;
     let fail = |source: KafkaError| unreachable(config, &source);
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(fail)?;
@@ -153,10 +167,10 @@ fn tail(config: &KafkaConfig, topic: &str, last: i64) -> Result<()> {
         unfinished += 1;
     }
     if unfinished == 0 {
-        return Err(Error::config(format!("the topic \"{topic}\" does not exist at \"{}\"", config.brokers)));
+        return Err(missing_topic(topic));
     }
     consumer.assign(&list).map_err(fail)?;
-    while unfinished > 0 {
+    while unfinished > 0 || follow {
         match consumer.poll(ANSWER_TIMEOUT) {
             Some(Ok(message)) => {
                 let text =
@@ -170,6 +184,7 @@ fn tail(config: &KafkaConfig, topic: &str, last: i64) -> Result<()> {
                 );
             }
             Some(Err(KafkaError::PartitionEOF(_))) => unfinished -= 1,
+            None if follow => {}
             Some(Err(error)) => return Err(fail(error)),
             None => return Err(Error::unavailable(format!("Kafka at \"{}\" sent nothing", config.brokers))),
         }

@@ -75,6 +75,7 @@ impl Pipeline {
             fail_on_data_loss: true,
             retain_batches: self.retain_batches,
             sink_mode: SinkMode::Idempotent,
+            replan: false,
             faults: Arc::default(),
         };
         let stop = tokio::sync::watch::channel(false).1;

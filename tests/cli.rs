@@ -34,6 +34,10 @@ fn check_notes_where_a_result_may_surprise() {
             "out.sql",
             "CREATE EXTERNAL TABLE o STORED AS JSON LOCATION 'o'; INSERT INTO o SELECT id FROM t;",
         );
+        write(
+            "letters.sql",
+            "CREATE EXTERNAL TABLE d STORED AS JSON LOCATION 'd'; INSERT INTO d SELECT reason FROM dead_letters;",
+        );
         let output = ecomm_batch().args(["check", "--sql"]).arg(folder.path()).output().expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
@@ -86,7 +90,7 @@ fn a_case_that_fails_is_named_with_its_line() {
 fn a_silent_source_is_warned_of_once() {
     let warnings = |case: &str| {
         let path = format!("tests/cases/watermark/{case}.case");
-        let output = ecomm_batch().args(["test", &path]).output().expect("runs");
+        let output = ecomm_batch().args(["test", "-v", &path]).output().expect("runs");
         assert!(output.status.success());
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let warnings = text.lines().filter_map(|line| Some(line.split_once(" WARN ")?.1.to_owned()));

@@ -10,8 +10,7 @@ SELECT
     paid_order_id AS order_id,
     payment_date,
     payment_amount,
-    payment_created_at,
-    _batch_id AS batch_id
+    payment_created_at
 FROM order_payments
 WHERE payment_id IS NOT NULL
     AND order_id IS NULL;

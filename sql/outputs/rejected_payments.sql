@@ -13,7 +13,6 @@ SELECT
     order_created_at,
     payment_amount,
     payment_created_at,
-    _violations AS violations,
-    _batch_id AS batch_id
+    _violations AS violations
 FROM order_payments
 WHERE NOT _valid;

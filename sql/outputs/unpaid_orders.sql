@@ -10,8 +10,7 @@ SELECT
     customer_id,
     order_date,
     order_amount,
-    order_created_at,
-    _batch_id AS batch_id
+    order_created_at
 FROM order_payments
 WHERE order_id IS NOT NULL
     AND payment_id IS NULL;

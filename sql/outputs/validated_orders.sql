@@ -14,7 +14,6 @@ SELECT
     payment_id,
     payment_date,
     payment_amount,
-    payment_created_at,
-    _batch_id AS batch_id
+    payment_created_at
 FROM order_payments
 WHERE _valid;

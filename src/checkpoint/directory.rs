@@ -80,7 +80,7 @@ impl Directory {
             let path = entry.path();
             if path.is_dir() {
                 self.remove_unpublished(&path)?;
-            } else if path.extension().is_some_and(|extension| extension == TEMPORARY) {
+            } else if is_unpublished(&path) {
                 fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
             }
         }
@@ -160,6 +160,24 @@ impl Store for Directory {
             _ => Ok(()),
         }
     }
+
+    async fn remove_folder(&self, name: &str) -> Result<()> {
+        self.step()?;
+        let path = if name.is_empty() { self.root.clone() } else { self.root.join(name) };
+        match fs::remove_dir(&path) {
+            Err(source) if !matches!(source.kind(), IoKind::NotFound | IoKind::DirectoryNotEmpty) => {
+                Err(failed("remove", &path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether it is a file under a temporary name of ours: others that end so may lie where somebody keeps them.
+fn is_unpublished(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let mut parts = name.rsplit('.');
+    parts.next() == Some(TEMPORARY) && parts.next().is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
 }
 
 /// An engine that is just ending, or a process that it was starting just then, may hold the lock a moment
@@ -173,6 +191,38 @@ fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryL
             }
             other => return other,
         }
+    }
+}
+
+/// What a start has to make of a checkpoint's folder and of those above it: a start that fails before there is
+/// anything in it leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// The folders down to `root` that are not there yet, the lowest first.
+    pub fn of(root: &Path) -> Self {
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        Self(root.ancestors().take_while(is_missing).map(Path::to_owned).collect())
+    }
+
+    /// Removes them again, with the traces of a start, unless a query was begun there.
+    pub fn remove_unused(&self) -> Result<()> {
+        let Some(root) = self.0.first().filter(|root| !root.join("metadata").exists()) else { return Ok(()) };
+        let epochs = fs::read_dir(root.join("epochs")).into_iter().flatten().flatten();
+        let files = epochs.map(|entry| entry.path()).chain([root.join("lock")]);
+        let folders = [root.join("epochs")].into_iter().chain(self.0.iter().cloned());
+        let removed = files.map(|file| (fs::remove_file(&file), file));
+        let removed = removed.chain(folders.map(|folder| (fs::remove_dir(&folder), folder)));
+        for (result, path) in removed {
+            match result {
+                Err(source) if !matches!(source.kind(), IoKind::NotFound | IoKind::DirectoryNotEmpty) => {
+                    return Err(failed("remove", &path, source));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! metadata              who the query is                       written once
 //! sql/<hash>/…          the SQL that batches refer to          before offsets/<N>
 //! offsets/<N>           the intent                             before anything is read
+//! replans/<n>           other SQL for batches that are pending when a person says so
 //! state/<side>/…        deltas and snapshots                   before commits/<N>, which names the valid ones
 //! commits/<N>           the outcome                            last
 //! ```
@@ -20,6 +21,8 @@ pub mod bucket;
 pub mod directory;
 mod patient;
 pub mod record;
+mod removal;
+mod replan;
 mod retention;
 pub mod rollback;
 mod store;
@@ -40,11 +43,13 @@ use crate::batch::{BatchId, BatchPlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::Faults;
 use crate::query::Program;
+use crate::query::fingerprint::Fingerprint;
 use crate::query::folder::SqlFolder;
 use crate::query::join_view::JoinView;
 use crate::query::reference::ReferenceFile;
 use crate::query::side::Side;
 use crate::query::sql_file::SqlFile;
+use crate::s3;
 use crate::state::file::Loader;
 use crate::state::{KeyRegistry, SideState};
 use bucket::Bucket;
@@ -63,7 +68,7 @@ const PARALLEL_READS: usize = 16;
 const STATE_FOLDERS: [&str; 2] = ["state/left", "state/right"];
 
 /// What to do about a checkpoint that is not whole.
-const RESTORE: &str = "restore the checkpoint from a copy, or start a new one with --checkpoint; `ecomm-batch checkpoint verify` lists everything that is wrong";
+const RESTORE: &str = "restore the checkpoint from a copy, or start anew: `ecomm-batch reset` removes it and what it stored; `ecomm-batch checkpoint verify` lists everything that is wrong";
 
 /// Where a checkpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +83,7 @@ impl FromStr for Location {
     type Err = Infallible;
 
     fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
-        Ok(match text.starts_with(bucket::SCHEME) {
+        Ok(match text.starts_with(s3::SCHEME) {
             true => Self::Bucket(text.to_owned()),
             false => Self::Folder(text.into()),
         })
@@ -120,6 +125,8 @@ pub struct Recovered {
     pub pending: Vec<BatchPlan>,
     /// The last plan, pending or not.
     pub last_plan: Option<BatchPlan>,
+    /// The hash of the SQL that the last outcome was made with, and so the state.
+    pub state_program: Option<String>,
     /// The oldest batch whose files are all kept.
     pub retained_from: BatchId,
 }
@@ -222,7 +229,7 @@ impl Checkpoint {
     /// [`Checkpoint`](ErrorKind::Checkpoint) names the record that is missing or broken.
     pub async fn records(&self) -> Result<Option<Records>> {
         let Some(metadata) = self.metadata().await? else {
-            for folder in ["offsets", "commits", "sql", STATE_FOLDERS[0], STATE_FOLDERS[1]] {
+            for folder in ["offsets", "commits", "replans", "sql", STATE_FOLDERS[0], STATE_FOLDERS[1]] {
                 if !self.store.list(folder).await?.is_empty() {
                     return Err(self.missing("metadata"));
                 }
@@ -230,8 +237,11 @@ impl Checkpoint {
             return Ok(None);
         };
         let plans: BTreeMap<BatchId, OffsetRecord> = self.read_all("offsets").await?;
-        let plans: BTreeMap<BatchId, BatchPlan> =
+        let mut plans: BTreeMap<BatchId, BatchPlan> =
             plans.into_iter().map(|(id, record)| (id, record.into())).collect();
+        for (_, replan) in self.replans().await? {
+            plans.values_mut().for_each(|plan| replan.apply(plan));
+        }
         let commits: BTreeMap<BatchId, CommitRecord> = self.read_all("commits").await?;
         let rolled_back = self.rolled_back().await?;
         let last = commits.values().next_back();
@@ -270,12 +280,14 @@ impl Checkpoint {
         };
         let last_plan = plans.values().next_back().cloned();
         let commit = commits.into_values().next_back();
+        let state_program = commit.as_ref().and_then(|commit| plans.get(&commit.batch_id));
+        let state_program = state_program.map(|plan| plan.program.clone());
         let pending = match &commit {
             Some(commit) => plans.split_off(&commit.batch_id.next()),
             None => plans,
         };
         let pending = pending.into_values().collect();
-        Ok(Some(Recovered { metadata, commit, pending, last_plan, retained_from }))
+        Ok(Some(Recovered { metadata, commit, pending, last_plan, state_program, retained_from }))
     }
 
     /// The last batch that was planned when commits were removed on purpose, until it is done again.
@@ -336,15 +348,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Fenced`](ErrorKind::Fenced) if a newer engine has taken over.
-    pub async fn append_plan(&self, plan: &BatchPlan, folder: &SqlFolder) -> Result<()> {
+    pub async fn append_plan(&self, plan: &BatchPlan, program: &Program) -> Result<()> {
         self.assert_newest().await?;
-        self.store_program(&plan.program, folder).await?;
+        self.store_program(program).await?;
         let name = format!("offsets/{}", plan.id);
         self.store.publish(&name, &seal(&name, &OffsetRecord::from(plan))?).await
     }
 
     /// Stores the text of a program and its reference files once; `program.json` is written last.
-    async fn store_program(&self, hash: &str, folder: &SqlFolder) -> Result<()> {
+    async fn store_program(&self, program: &Program) -> Result<()> {
+        let (hash, folder) = (&program.hash, &program.folder);
         let name = format!("sql/{hash}/program.json");
         if self.store.read(&name).await?.is_some() {
             return Ok(());
@@ -359,8 +372,16 @@ impl Checkpoint {
         let record = ProgramRecord {
             files: folder.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect(),
             references: references.collect(),
+            fingerprint: Some(Fingerprint::of(program)),
         };
         self.store.publish(&name, &seal(&name, &record)?).await
+    }
+
+    /// What state was kept under by a stored program, if it was written down: for one whose text this engine
+    /// no longer accepts.
+    pub async fn fingerprint(&self, hash: &str) -> Result<Option<Fingerprint>> {
+        let record: ProgramRecord = self.read_record(&format!("sql/{hash}/program.json")).await?;
+        Ok(record.fingerprint)
     }
 
     /// The text of a stored program, with its reference files.

@@ -37,4 +37,8 @@ impl Store for Patient {
     async fn remove(&self, name: &str) -> Result<()> {
         retry(WHAT, &self.stop, || self.store.remove(name)).await
     }
+
+    async fn remove_folder(&self, name: &str) -> Result<()> {
+        retry(WHAT, &self.stop, || self.store.remove_folder(name)).await
+    }
 }

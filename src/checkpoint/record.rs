@@ -11,6 +11,7 @@ use crate::batch::{BatchId, BatchPlan, BoundedRun, SinkMode};
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
 use crate::offset::{ByTopic, OffsetRange, TopicPartition, by_topic, per_partition};
+use crate::query::fingerprint::Fingerprint;
 use crate::query::folder::hex;
 use crate::source::Record;
 use crate::watermark::PartitionClock;
@@ -36,6 +37,10 @@ pub(super) struct ProgramRecord {
     pub(super) files: Vec<(String, String)>,
     /// LOCATION and name of each reference file; its copy is `reference-<index>` beside this.
     pub(super) references: Vec<(String, String)>,
+    /// What state was kept under, for an engine that no longer accepts the text; format 1 was first written
+    /// without it.
+    #[serde(default)]
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 /// `offsets/<N>`: the intent.
@@ -271,6 +276,17 @@ pub(super) struct EpochRecord {
 pub(super) struct RollbackRecord {
     /// The oldest batch whose files are all kept; commits from before the rollback may say less.
     pub(super) retained_from: BatchId,
+}
+
+/// `replans/<epoch>`: batches that run with other SQL than they were planned with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ReplanRecord {
+    /// The first of them.
+    pub(super) first: BatchId,
+    /// The last of them.
+    pub(super) last: BatchId,
+    /// The hash of the SQL.
+    pub(super) program: String,
 }
 
 /// Seals a record: format, its own name, and a checksum over the rest.

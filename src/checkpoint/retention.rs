@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::record::CommitRecord;
 use super::{Checkpoint, STATE_FOLDERS};
-use crate::batch::BatchPlan;
+use crate::batch::{BatchId, BatchPlan};
 use crate::error::Result;
 
 impl Checkpoint {
@@ -22,6 +22,7 @@ impl Checkpoint {
         for number in self.numbers("offsets").await?.into_iter().filter(|&number| number < first_kept) {
             self.store.remove(&format!("offsets/{number}")).await?;
         }
+        self.clean_replans(BatchId(first_kept)).await?;
         let Some(records) = self.records().await? else { return Ok(()) };
         let named: BTreeSet<&str> = records
             .commits

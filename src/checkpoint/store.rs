@@ -24,4 +24,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Removes a file; one that is not there is no error.
     async fn remove(&self, name: &str) -> Result<()>;
+
+    /// Removes a folder, or the root by the name of nothing, if there is nothing in it.
+    async fn remove_folder(&self, name: &str) -> Result<()>;
 }

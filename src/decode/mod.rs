@@ -61,8 +61,8 @@ pub struct Decoded {
     pub records: Vec<u32>,
     /// The bad ones, in record order.
     pub rejects: Vec<Reject>,
-    /// How many records had a null value.
-    pub num_tombstones: u64,
+    /// The indices of the records that have a null value.
+    pub tombstones: Vec<u32>,
 }
 
 /// Decodes the records of one table.
@@ -93,11 +93,11 @@ impl Decoder {
             rows: RecordBatch::new_empty(Arc::clone(&self.schema)),
             records: Vec::with_capacity(records.len()),
             rejects: Vec::new(),
-            num_tombstones: 0,
+            tombstones: Vec::new(),
         };
         for (index, record) in (0u32..).zip(records.iter()) {
             let Some(value) = record.value() else {
-                decoded.num_tombstones += 1;
+                decoded.tombstones.push(index);
                 continue;
             };
             match self.decode_value(value) {
@@ -617,7 +617,7 @@ mod tests {
         records.push(9, 0, None, Some(br#"{"n":1e2,"x":[{}],"id":"\u0063"}"#));
         let decoded = decoder().decode(&records).expect("decodes");
         assert_eq!(decoded.records, [0, 3]);
-        assert_eq!(decoded.num_tombstones, 1);
+        assert_eq!(decoded.tombstones, [2]);
         assert_eq!(decoded.rejects.len(), 1);
         assert_eq!(decoded.rejects[0].record, 1);
         use arrow::array::AsArray;

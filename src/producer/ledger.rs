@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,25 @@ impl Ledger {
         })
     }
 
+    /// Reads the ledgers of several runs into the same topics as one; which of their records still wait is
+    /// decided by all of them.
+    pub fn read_all(paths: &[PathBuf]) -> Result<Self> {
+        let mut entries = Vec::new();
+        for path in paths {
+            entries.extend(Self::read(path)?.entries);
+        }
+        let topic =
+            |kind: Topic| entries.iter().find(|entry| entry.kind == kind).map(|entry| entry.topic.clone());
+        let (orders, payments) = (topic(Topic::Orders), topic(Topic::Payments));
+        for entry in entries.iter_mut().filter(|entry| entry.output == Destination::Waiting) {
+            entry.output = match entry.kind {
+                Topic::Orders => Destination::UnpaidOrders,
+                Topic::Payments => Destination::OrphanPayments,
+            };
+        }
+        Ok(Self::new(entries, &orders.unwrap_or_default(), &payments.unwrap_or_default()))
+    }
+
     /// Reads what [`Ledger::write`] wrote.
     pub fn read(path: &Path) -> Result<Self> {
         let read = || -> std::io::Result<Vec<Entry>> {
@@ -146,6 +165,6 @@ impl Ledger {
 }
 
 /// The name of a class or a destination in the ledger's JSON.
-fn name<T: Serialize>(value: &T) -> String {
+pub(crate) fn name<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -10,6 +10,7 @@ pub mod plan;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -76,7 +77,7 @@ pub async fn produce(args: &ProduceArgs) -> Result<()> {
         rate,
         count,
         span: args.span,
-        seed: args.seed,
+        seed: args.seed.unwrap_or_else(|| rand::random_range(1..=999_999)),
         shares: args.shares.clone(),
         orders_topic: args.orders_topic.clone(),
         payments_topic: args.payments_topic.clone(),
@@ -85,11 +86,12 @@ pub async fn produce(args: &ProduceArgs) -> Result<()> {
         topics::create(&settings.kafka, topic, PARTITIONS, 1).await?;
     }
     let stopped = asked_to_stop("what is on its way to the broker")?;
+    let seed = settings.seed;
     let ledger = send(settings, stopped, true).await?;
     if let Some(path) = &args.ledger {
         ledger.write(path)?;
     }
-    say!("{}", ledger.summary());
+    say!("{}, of --seed {seed}", ledger.summary());
     Ok(())
 }
 
@@ -115,11 +117,7 @@ fn send_blocking(settings: &ProduceSettings, stopped: &watch::Receiver<bool>, sh
         Some(count) => Timeline::bounded(now, settings.span, count),
         None => Timeline::endless(now, settings.rate.unwrap_or(ENDLESS_RATE)),
     };
-    let bar = if show {
-        settings.count.map_or_else(indicatif::ProgressBar::new_spinner, indicatif::ProgressBar::new)
-    } else {
-        indicatif::ProgressBar::hidden()
-    };
+    let bar = if show { progress_bar(settings.count) } else { ProgressBar::hidden() };
     let started = Instant::now();
     for planned in Planner::new(settings.seed, &settings.shares, timeline) {
         if *stopped.borrow() {
@@ -141,6 +139,18 @@ fn send_blocking(settings: &ProduceSettings, stopped: &watch::Receiver<bool>, sh
     let entries = std::mem::take(&mut *delivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     let entries = entries.into_iter().collect::<Result<Vec<Entry>>>()?;
     Ok(Ledger::new(entries, &settings.orders_topic, &settings.payments_topic))
+}
+
+/// Counts orders on a terminal.
+fn progress_bar(count: Option<u64>) -> ProgressBar {
+    let (bar, template) = match count {
+        Some(count) => (ProgressBar::new(count), "{bar:30} {pos}/{len} orders, {per_sec}, {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {pos} orders, {per_sec}; Ctrl-C ends it"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 fn enqueue(

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use crate::clock::Nanos;
 use crate::query::Program;
 use crate::query::join_view::JoinView;
-use crate::query::output::{Output, Reads, SinkTarget};
+use crate::query::output::{FileFormat, Output, Reads, SinkTarget};
 use crate::query::side::Side;
 use crate::query::source_table::SourceTable;
 use crate::watermark::nanos;
@@ -57,21 +57,40 @@ pub fn notes(program: &Program) -> Vec<String> {
     for source in program.sources.iter().filter(|source| source.primary_key.is_empty()) {
         notes.push(format!("{} has no PRIMARY KEY: a message that is sent twice counts twice", source.name));
     }
-    let is_finer = |data_type: &DataType| {
-        matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond | TimeUnit::Microsecond, _))
-    };
-    let to_mongodb =
-        program.outputs.iter().filter(|output| matches!(output.target, SinkTarget::MongoDb { .. }));
-    let rounded: Vec<String> = to_mongodb
-        .filter_map(|output| {
-            let finer = output.schema.fields().iter().filter(|field| is_finer(field.data_type()));
-            let names: Vec<&str> = finer.map(|field| field.name().as_str()).collect();
-            (!names.is_empty()).then(|| format!("{} ({})", output.name, names.join(", ")))
-        })
-        .collect();
-    if !rounded.is_empty() {
-        notes.push(format!("MongoDB stores times in milliseconds, rounded down: {}", rounded.join(", ")));
+    for (sink, unit, finer) in [
+        ("MongoDB stores", "milliseconds", &[TimeUnit::Microsecond, TimeUnit::Nanosecond][..]),
+        ("Parquet files have", "microseconds", &[TimeUnit::Nanosecond]),
+    ] {
+        let is_to_it = |output: &&Output| match output.target {
+            SinkTarget::MongoDb { .. } => unit == "milliseconds",
+            SinkTarget::Files { format, .. } => {
+                unit == "microseconds" && matches!(format, FileFormat::Parquet(_))
+            }
+        };
+        let rounded: Vec<String> = program
+            .outputs
+            .iter()
+            .filter(is_to_it)
+            .filter_map(|output| {
+                let fields = output.schema.fields().iter();
+                let fields = fields.filter(|field| has_time(field.data_type(), finer));
+                let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+                (!names.is_empty()).then(|| format!("{} ({})", output.name, names.join(", ")))
+            })
+            .collect();
+        if !rounded.is_empty() {
+            notes.push(format!("{sink} times in {unit}, rounded down: {}", rounded.join(", ")));
+        }
     }
+    for output in program.outputs.iter().filter(|output| !output.of_one_run.is_empty()) {
+        notes.push(format!(
+            "output {}: {} depends on when the records were read and in which batches: another run over them, as after a lost checkpoint, \
+             finds its documents there and different (dead letters conflict); leave it out to find them equal",
+            output.name,
+            output.of_one_run.join(", ")
+        ));
+    }
+    notes.extend(unread_letters(program));
     notes.extend(program.view_notes.iter().map(|(view, note)| format!("view {view}: {}", note.text())));
     for rule in &program.rules {
         notes.extend(rule.notes.iter().map(|note| format!("rule {}: {}", rule.name, note.text())));
@@ -80,6 +99,26 @@ pub fn notes(program: &Program) -> Vec<String> {
         notes.extend(output.notes.iter().map(|note| format!("output {}: {}", output.name, note.text())));
     }
     notes
+}
+
+/// What is lost to sight in a program that stores no dead letters.
+pub fn unread_letters(program: &Program) -> Option<String> {
+    let is_read = program.outputs.iter().any(|output| output.reads == Reads::DeadLetters);
+    (!is_read).then(|| {
+        "no output reads dead_letters: records that become no row (malformed, late, duplicate, future) and rows that \
+         can't be stored are counted, and nothing else; add INSERT INTO <sink> SELECT * FROM dead_letters"
+            .to_owned()
+    })
+}
+
+/// Whether a type has times of one of these units, at any depth.
+fn has_time(data_type: &DataType, units: &[TimeUnit]) -> bool {
+    match data_type {
+        DataType::Timestamp(unit, _) => units.contains(unit),
+        DataType::List(item) => has_time(item.data_type(), units),
+        DataType::Struct(fields) => fields.iter().any(|field| has_time(field.data_type(), units)),
+        _ => false,
+    }
 }
 
 fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
@@ -107,13 +146,14 @@ fn describe_source(source: &SourceTable) -> String {
         None => "never".to_owned(),
     };
     format!(
-        "{} from topic \"{}\": {key}; watermark on {}, {} behind the latest, a partition idle after {}, the whole source {source_idle}, future beyond {} ahead",
+        "{} from topic \"{}\": {key}; watermark on {}, {} behind the latest, a partition idle after {}, the whole source {source_idle}, future beyond {} ahead, tombstones: {}",
         source.name,
         source.topic,
         source.event_time_name(),
         length(nanos(source.watermark.delay)),
         length(nanos(source.watermark.idle_timeout)),
         length(nanos(source.max_ahead)),
+        source.tombstone.name(),
     )
 }
 
@@ -130,7 +170,6 @@ fn describe_single(program: &Program) -> String {
 
 fn describe_join(program: &Program, join: &JoinView) -> Vec<String> {
     let (left, right) = (join.side(Side::Left), join.side(Side::Right));
-    let (least, greatest) = join.time_range;
     let mut lines = vec![
         format!(
             "{}: {} {} JOIN {}",
@@ -140,7 +179,7 @@ fn describe_join(program: &Program, join: &JoinView) -> Vec<String> {
             right.alias
         ),
         format!("key: {}", join.keys.join(" AND ")),
-        format!("time: the right row is {} to {} its left row", relative(least), relative(greatest)),
+        format!("time: {}", range_in_words(join.time_range)),
     ];
     if !join.predicates.is_empty() {
         lines.push(format!("and: {}", join.predicates.join(" AND ")));
@@ -204,8 +243,10 @@ fn describe_output(output: &Output) -> String {
                 if *shared { ", shared with other queries" } else { "" }
             )
         }
-        SinkTarget::Json { folder } => format!("JSON lines in {folder}"),
-        SinkTarget::Parquet { folder } => format!("Parquet files in {folder}"),
+        SinkTarget::Files { location, format: FileFormat::Json(_) } => format!("JSON lines in {location}"),
+        SinkTarget::Files { location, format: FileFormat::Parquet(_) } => {
+            format!("Parquet files in {location}")
+        }
     };
     let fields: Vec<&str> = output.schema.fields().iter().map(|field| field.name().as_str()).collect();
     let id = match (output.id.is_empty(), output.reads) {
@@ -216,7 +257,12 @@ fn describe_output(output: &Output) -> String {
     format!("{} to {target}; _id is {id}; fields: {}", output.name, fields.join(", "))
 }
 
-/// `5 minutes before`, `at the time of`, `10 minutes after`.
+/// `the right row is 5m before to 10m after its left row`.
+pub(crate) fn range_in_words((least, greatest): (Nanos, Nanos)) -> String {
+    format!("the right row is {} to {} its left row", relative(least), relative(greatest))
+}
+
+/// `5m before`, `at the time of`, `10m after`.
 fn relative(time: Nanos) -> String {
     match time {
         0 => "at the time of".to_owned(),

@@ -13,6 +13,7 @@
 
 pub(crate) mod around_time;
 pub(crate) mod cast_types;
+pub mod change;
 pub(crate) mod correlated;
 pub(crate) mod dialect;
 pub mod explain;
@@ -24,6 +25,7 @@ pub mod join_side;
 pub mod join_view;
 pub(crate) mod key_kinds;
 pub(crate) mod lookup;
+mod one_run;
 pub(crate) mod other_functions;
 pub mod output;
 pub(crate) mod pair_match;
@@ -36,6 +38,7 @@ pub mod rule;
 pub mod scalar;
 pub(crate) mod session;
 pub mod side;
+mod sink_target;
 pub mod source_table;
 pub mod source_view;
 pub mod sql_file;
@@ -89,6 +92,9 @@ pub struct Program {
     pub single: Option<SourceView>,
     /// The rows that rules and outputs read.
     pub view: ViewTable,
+    /// The SQL of the join view and of views over reference tables, by name; a view over a source is part of
+    /// what the [`fingerprint`] compares.
+    pub view_texts: Vec<(String, String)>,
     /// What a reader of a view's SQL should know, by the view's name.
     pub view_notes: Vec<(String, Note)>,
     /// In path order.
@@ -105,7 +111,7 @@ impl Program {
     pub fn plan(folder: SqlFolder) -> Result<Self> {
         let statements = Statements::parse(&folder.files)?;
         let Tables { sources, sinks, mut lookups } = Tables::plan(&statements, &folder)?;
-        let Stream { view, join, single, view_notes } =
+        let Stream { view, join, single, view_texts, view_notes } =
             Stream::plan(&statements, &sources, &mut lookups, &folder)?;
         let joined_schema =
             join.as_ref().map_or_else(|| Arc::clone(&view.schema), |join| Arc::clone(&join.joined_schema));
@@ -134,7 +140,10 @@ impl Program {
                 });
             }
             let output = Output::plan(&located, &sinks, &view, &joined_schema, &lookups)?;
-            if outputs.iter().any(|other| other.name == output.name || other.target == output.target) {
+            if outputs
+                .iter()
+                .any(|other| other.name == output.name || other.target.is_same_place(&output.target))
+            {
                 return Err(refuse_at(located.file, "INTO", format!("two INSERTs fill \"{}\"", output.name))
                     .advise("one INSERT fills one sink table; combine their conditions, or give each a sink of its own"));
             }
@@ -147,7 +156,7 @@ impl Program {
                 ));
         }
         let hash = folder.hash();
-        Ok(Self { sources, join, single, view, view_notes, rules, outputs, hash, folder: folder.clone() })
+        Ok(Self { sources, join, single, view, view_texts, view_notes, rules, outputs, hash, folder })
     }
 
     /// The rows that each source gives: of a join left, then right.
@@ -233,6 +242,7 @@ struct Stream {
     view: ViewTable,
     join: Option<JoinView>,
     single: Option<SourceView>,
+    view_texts: Vec<(String, String)>,
     view_notes: Vec<(String, Note)>,
 }
 
@@ -259,6 +269,7 @@ impl Stream {
         tables.extend(lookup::tables(lookups));
         let mut source_views: Vec<SourceViewPlan<'_>> = Vec::new();
         let mut join: Option<(String, JoinView)> = None;
+        let mut view_texts: Vec<(String, String)> = Vec::new();
         let mut view_notes: Vec<(String, Note)> = Vec::new();
         for view in in_order_of_names(&statements.views)? {
             let name = table_name(view.file, &view.statement.name)?;
@@ -288,6 +299,9 @@ impl Stream {
                 }
                 _ => plan,
             };
+            if num_streams != 1 {
+                view_texts.push((name.clone(), view.statement.to_string()));
+            }
             let provider = || Arc::new(DfViewTable::new(plan.clone(), None)) as Arc<dyn TableProvider>;
             match num_streams {
                 0 => {
@@ -316,11 +330,11 @@ impl Stream {
             (Some((name, join)), [_, _]) => {
                 view_notes.extend(join.notes().iter().map(|&note| (name.clone(), note)));
                 let view = ViewTable { name, schema: Arc::clone(&join.schema) };
-                Ok(Self { view, join: Some(join), single: None, view_notes })
+                Ok(Self { view, join: Some(join), single: None, view_texts, view_notes })
             }
             (None, [source]) => {
                 let (view, single) = Self::without_join(source, sources, &source_views, folder)?;
-                Ok(Self { view, join: None, single: Some(single), view_notes })
+                Ok(Self { view, join: None, single: Some(single), view_texts, view_notes })
             }
             (None, [left, right]) => Err(Error::config(format!(
                 "the SQL folder \"{}\" has two Kafka tables and no view that joins them",

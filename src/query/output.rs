@@ -17,37 +17,14 @@ use crate::query::field_type;
 use crate::query::lookup::{
     self, Lookups, check_lookups, join_lookups, meets_once, num_scans, planning_error,
 };
+use crate::query::one_run::fields_of_one_run;
 use crate::query::plan_words::refuse_node;
 use crate::query::scalar::{Note, Scalars, compile};
 use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
-use crate::query::source_table::Options;
+pub use crate::query::sink_target::{Compression, FileFormat, SinkTarget};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::statement::{Located, insert_target, plain_name};
 use crate::query::view::{DEAD_LETTERS, RowIdScan, VALID, ViewTable, dead_letters_schema, with_row};
-
-/// Where an output's rows go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkTarget {
-    /// `STORED AS MONGODB LOCATION 'database.collection'`.
-    MongoDb {
-        /// The database.
-        database: String,
-        /// The collection.
-        collection: String,
-        /// Several queries may write to it; derived ids carry the query's id.
-        shared: bool,
-    },
-    /// `STORED AS JSON LOCATION 'folder/'`: a `.jsonl` file for each batch.
-    Json {
-        /// The folder, relative to the SQL folder or absolute.
-        folder: String,
-    },
-    /// `STORED AS PARQUET LOCATION 'folder/'`.
-    Parquet {
-        /// The folder.
-        folder: String,
-    },
-}
 
 /// Which table an output reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +50,10 @@ pub struct Output {
     pub id: Vec<usize>,
     /// One row of the view can be behind several documents.
     pub may_repeat: bool,
+    /// The names of the fields that another run over the same records would not give again.
+    pub of_one_run: Vec<String>,
+    /// What its sink table and its INSERT say, without comments.
+    pub text: String,
     /// What a reader of its SQL should know.
     pub notes: Vec<Note>,
     plan: Prepared,
@@ -100,7 +81,7 @@ impl Output {
                 "add CREATE EXTERNAL TABLE {name} STORED AS MONGODB LOCATION 'database.collection'"
             ))
         })?;
-        let (target, id_names) = read_target(sink.file, &name, &sink.statement)?;
+        let (target, id_names) = SinkTarget::read(sink.file, &name, &sink.statement)?;
         let query =
             insert.statement.source.clone().ok_or_else(|| refuse(file, "the INSERT has no SELECT"))?;
         if query.to_string().contains("TABLESAMPLE") {
@@ -147,6 +128,8 @@ impl Output {
             )));
         }
         refuse_null_ids(file, &written, &id, &schema, joined_schema)?;
+        let of_one_run = fields_of_one_run(&written).map_err(|error| sql_error(file, &error))?;
+        let of_one_run = of_one_run.into_iter().map(|index| schema.field(index).name().clone()).collect();
         let (table_schema, table) = match reads {
             Reads::View => (view.output_schema(), view.name.as_str()),
             Reads::DeadLetters => (dead_letters_schema(), DEAD_LETTERS),
@@ -156,7 +139,8 @@ impl Output {
         let joined = join_lookups(file, rewritten.clone())?;
         let plan =
             Prepared::try_new(&state, &joined, now).map_err(|e| planning_error(file, &rewritten, &e))?;
-        Ok(Self { name, target, reads, schema, id, may_repeat, notes, plan, slot })
+        let text = format!("{} {:?}; {}", sink.statement, sink.statement.options, insert.statement);
+        Ok(Self { name, target, reads, schema, id, may_repeat, of_one_run, text, notes, plan, slot })
     }
 
     /// Its physical plan, for people.
@@ -194,72 +178,6 @@ pub(crate) struct Selected {
     pub(crate) at: UInt32Array,
     /// The `_row` of each row at which the SELECT fails to compute, with the error.
     pub(crate) failed: Vec<(u32, String)>,
-}
-
-fn read_target(file: &SqlFile, name: &str, sink: &CreateExternalTable) -> Result<(SinkTarget, Vec<String>)> {
-    if !sink.columns.is_empty() {
-        return Err(refuse_at(file, name, format!("the sink table \"{name}\" declares columns"))
-            .advise("leave them out: the fields of the documents are those of the SELECT"));
-    }
-    if sink.unbounded || sink.if_not_exists || sink.or_replace || sink.temporary || sink.locations.len() != 1
-    {
-        return Err(refuse(
-            file,
-            format!("the sink table \"{name}\" has a clause that means nothing for a sink"),
-        )
-        .advise("write CREATE EXTERNAL TABLE … STORED AS … LOCATION '…'"));
-    }
-    let location = sink.locations[0].clone();
-    let known: &[&str] = if sink.file_type == "MONGODB" { &["id", "shared"] } else { &["id"] };
-    let options = Options::read(file, name, &sink.options, known)?;
-    let ids = options
-        .text("id")
-        .map(|ids| ids.split(',').map(|id| id.trim().to_owned()).collect())
-        .unwrap_or_default();
-    let target = match sink.file_type.as_str() {
-        "MONGODB" => {
-            let shared = match options.text("shared") {
-                None | Some("false") => false,
-                Some("true") => true,
-                Some(other) => {
-                    return Err(refuse_at(
-                        file,
-                        other,
-                        format!("'shared' '{other}' is neither 'true' nor 'false'"),
-                    ));
-                }
-            };
-            let plain = |part: &str| {
-                !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-            };
-            match location.split_once('.') {
-                Some((database, collection))
-                    if plain(database) && plain(collection) && !collection.starts_with("system.") =>
-                {
-                    SinkTarget::MongoDb {
-                        database: database.to_owned(),
-                        collection: collection.to_owned(),
-                        shared,
-                    }
-                }
-                _ => {
-                    return Err(refuse_at(
-                        file,
-                        &location,
-                        format!("\"{location}\" is no place for documents"),
-                    )
-                    .advise("write LOCATION 'database.collection', of letters, digits, '_' and '-'"));
-                }
-            }
-        }
-        "JSON" | "NDJSON" => SinkTarget::Json { folder: location },
-        "PARQUET" => SinkTarget::Parquet { folder: location },
-        other => {
-            return Err(refuse_at(file, other, format!("a sink can't be STORED AS {other}"))
-                .advise("use MONGODB, JSON (a .jsonl file for each batch) or PARQUET"));
-        }
-    };
-    Ok((target, ids))
 }
 
 /// What an output's plan reads and does.

@@ -53,6 +53,8 @@ pub struct Rule {
     pub name: String,
     /// It counts the valid partners before, so it runs in rounds after all others.
     pub reads_prior_valid: bool,
+    /// Its SQL, without comments.
+    pub text: String,
     /// What a reader of its SQL should know.
     pub notes: Vec<Note>,
     plan: Prepared,
@@ -85,7 +87,16 @@ impl Rule {
         let plan = Prepared::try_new(&state, &joined, now)
             .map_err(|error| planning_error(file, &rewritten, &error))?;
         let RuleColumns { has_detail, has_severity } = columns;
-        Ok(Self { name: stem.to_owned(), reads_prior_valid, notes, plan, slot, has_detail, has_severity })
+        Ok(Self {
+            name: stem.to_owned(),
+            reads_prior_valid,
+            text: query.to_string(),
+            notes,
+            plan,
+            slot,
+            has_detail,
+            has_severity,
+        })
     }
 
     /// The violations among `rows` (of the rule table, `_row` last) by the value of `_row`.

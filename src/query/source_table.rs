@@ -41,6 +41,28 @@ pub struct SourceTable {
     pub max_ahead: Duration,
     /// `max.record.bytes`.
     pub max_record_bytes: usize,
+    /// `tombstone`.
+    pub tombstone: Tombstone,
+}
+
+/// What becomes of a record with a null value; counted it is in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tombstone {
+    /// Nothing more.
+    #[default]
+    Ignore,
+    /// A dead letter `tombstone`.
+    DeadLetter,
+}
+
+impl Tombstone {
+    /// As OPTIONS say it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::DeadLetter => "dead-letter",
+        }
+    }
 }
 
 impl SourceTable {
@@ -68,6 +90,7 @@ impl SourceTable {
                 "watermark.source_idle_timeout",
                 "watermark.max_ahead",
                 "max.record.bytes",
+                "tombstone",
             ],
         )?;
         let Some(column) = options.text("watermark.column") else {
@@ -93,6 +116,19 @@ impl SourceTable {
         let max_record_bytes = options.number("max.record.bytes", 1024 * 1024)?;
         Decoder::try_new(Arc::clone(&columns), Some(event_time), max_record_bytes)
             .map_err(|error| refuse(file, error))?;
+        let tombstone = match options.text("tombstone") {
+            None => Tombstone::default(),
+            Some(text) => [Tombstone::Ignore, Tombstone::DeadLetter]
+                .into_iter()
+                .find(|tombstone| tombstone.name() == text)
+                .ok_or_else(|| {
+                    refuse_at(
+                        file,
+                        text,
+                        format!("'tombstone' '{text}' is neither 'ignore' nor 'dead-letter'"),
+                    )
+                })?,
+        };
         let topic = statement.locations[0].clone();
         if topic.is_empty()
             || topic.len() > 249
@@ -114,6 +150,7 @@ impl SourceTable {
             },
             max_ahead: options.duration("watermark.max_ahead")?.unwrap_or(Duration::from_secs(3600)),
             max_record_bytes,
+            tombstone,
             topic: topic.into(),
         })
     }

@@ -1,57 +1,88 @@
 //! Outputs as files: one JSON lines or Parquet file for each batch that has rows.
 //!
-//! A file is named by its batch, written under a temporary name, synced and renamed, so that a
-//! replay replaces its own file and nothing else.
+//! A file is named by its batch, written under a temporary name, synced and renamed (in a bucket: put), so
+//! that a replay replaces its own file and nothing else. A batch that runs again and now has no rows, or
+//! another format, removes the file that it left.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use parquet::arrow::ArrowWriter;
+use flate2::write::GzEncoder;
+use object_store::{Error as Cause, ObjectStoreExt};
 
 use crate::batch::BatchId;
 use crate::checkpoint::directory::{make_folder, sync_folder, write_synced};
-use crate::error::{Error, Result};
-use crate::query::output::{Output, SinkTarget};
-use crate::sink::{OutputRows, Refusal, Refused, Sink, json};
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::output::{Compression, FileFormat, Output, SinkTarget};
+use crate::s3::{self, Prefix};
+use crate::sink::{OutputRows, Refusal, Refused, Sink, json, parquet};
+
+/// What a batch's file may be called at its end.
+const EXTENSIONS: [&str; 3] = ["jsonl", "jsonl.gz", "parquet"];
 
 /// Writes files.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FileSink {
     /// `--outputs DIR`: every output goes to `DIR/<output>`, whatever its target.
     all_under: Option<PathBuf>,
-    /// What relative locations are relative to.
-    sql_folder: PathBuf,
+}
+
+/// Where the files of an output lie.
+enum Place {
+    Folder(PathBuf),
+    Bucket(Prefix),
 }
 
 impl FileSink {
-    /// A sink for outputs whose target is files.
-    pub fn new(sql_folder: &Path) -> Self {
-        Self { all_under: None, sql_folder: sql_folder.to_owned() }
-    }
-
     /// A sink for all outputs, as JSON lines under `folder`.
     pub fn all_under(folder: &Path) -> Self {
-        Self { all_under: Some(folder.to_owned()), sql_folder: PathBuf::new() }
+        Self { all_under: Some(folder.to_owned()) }
     }
 
-    fn folder(&self, output: &Output) -> PathBuf {
-        match (&self.all_under, &output.target) {
-            (Some(folder), _) => folder.join(&output.name),
-            (None, SinkTarget::Json { folder } | SinkTarget::Parquet { folder }) => {
-                self.sql_folder.join(folder)
+    /// Where an output goes and as what; nothing for one that goes to MongoDB.
+    fn target(&self, output: &Output) -> Result<Option<(Place, FileFormat)>> {
+        Ok(match (&self.all_under, &output.target) {
+            (Some(folder), _) => {
+                Some((Place::Folder(folder.join(&output.name)), FileFormat::Json(Compression::None)))
             }
-            (None, SinkTarget::MongoDb { .. }) => self.sql_folder.join(&output.name),
-        }
+            (None, SinkTarget::MongoDb { .. }) => None,
+            (None, SinkTarget::Files { location, format }) => {
+                let place = match location.starts_with(s3::SCHEME) {
+                    true => Place::Bucket(Prefix::open("LOCATION", location)?),
+                    false => Place::Folder(location.into()),
+                };
+                Some((place, *format))
+            }
+        })
     }
 }
 
 #[async_trait]
 impl Sink for FileSink {
+    /// Makes the folders, and tries whether files can be written there.
     async fn open(&self, outputs: &[Output], _query_id: &str, _last_planned: Option<BatchId>) -> Result<()> {
-        let to_files = |output: &&Output| {
-            self.all_under.is_some() || !matches!(output.target, SinkTarget::MongoDb { .. })
-        };
-        outputs.iter().filter(to_files).try_for_each(|output| make_folder(&self.folder(output)))
+        for output in outputs {
+            match self.target(output)? {
+                Some((Place::Folder(folder), _)) => {
+                    let probe = folder.join(".ecomm-batch.tmp");
+                    let tried = make_folder(&folder).and_then(|()| write_synced(&probe, b""));
+                    tried.map_err(|error| cannot_write(output, &folder, error))?;
+                    remove(&probe)?;
+                }
+                Some((Place::Bucket(prefix), _)) => {
+                    // Names a bucket that is not there, and credentials that are not taken.
+                    match prefix.client.head(&prefix.path(".ecomm-batch")).await {
+                        Ok(_) => {}
+                        Err(Cause::NotFound { source, .. })
+                            if !source.to_string().contains("NoSuchBucket") => {}
+                        Err(error) => return Err(prefix.failed("reach", "", error)),
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     async fn fence(&self, _outputs: &[Output]) -> Result<()> {
@@ -63,32 +94,95 @@ impl Sink for FileSink {
     }
 
     async fn write(&self, output: &Output, batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>> {
-        let parquet = self.all_under.is_none() && matches!(output.target, SinkTarget::Parquet { .. });
-        let (extension, bytes) =
-            if parquet { ("parquet", parquet_bytes(rows)?) } else { ("jsonl", json_bytes(rows)?) };
-        let folder = self.folder(output);
-        let path = folder.join(format!("{batch}.{extension}"));
-        let temporary = path.with_extension("tmp");
-        write_synced(&temporary, &bytes)?;
-        std::fs::rename(&temporary, &path).map_err(|source| {
-            Error::internal(format!("could not rename to \"{}\"", path.display())).because(source)
-        })?;
-        sync_folder(&folder)?;
+        let Some((place, format)) = self.target(output)? else {
+            return Err(Error::internal(format!("output \"{}\" does not go to files", output.name)));
+        };
+        let bytes = match rows.rows.num_rows() {
+            0 => None,
+            _ => Some(match format {
+                FileFormat::Json(compression) => json_bytes(rows, compression)?,
+                FileFormat::Parquet(compression) => parquet::bytes(rows, compression)?,
+            }),
+        };
+        place.put(output, batch, format.extension(), bytes.as_deref()).await?;
         Ok(Vec::new())
     }
 }
 
-fn json_bytes(rows: &OutputRows) -> Result<Vec<u8>> {
-    let mut text = json::lines(rows)?.join("\n");
-    text.push('\n');
-    Ok(text.into_bytes())
+impl Place {
+    /// Publishes the file of a batch, or nothing; any other that the batch left is removed.
+    async fn put(
+        &self,
+        output: &Output,
+        batch: BatchId,
+        extension: &str,
+        bytes: Option<&[u8]>,
+    ) -> Result<()> {
+        let name = format!("{batch}.{extension}");
+        let others = EXTENSIONS.iter().map(|other| format!("{batch}.{other}"));
+        let others: Vec<String> = others.filter(|other| bytes.is_none() || *other != name).collect();
+        match self {
+            Self::Folder(folder) => {
+                if let Some(bytes) = bytes {
+                    let temporary = folder.join(format!("{batch}.tmp"));
+                    write_synced(&temporary, bytes)
+                        .and_then(|()| rename(&temporary, &folder.join(&name)))
+                        .map_err(|error| cannot_write(output, folder, error))?;
+                }
+                others.iter().try_for_each(|other| remove(&folder.join(other)))?;
+                sync_folder(folder).map_err(|error| cannot_write(output, folder, error))
+            }
+            Self::Bucket(prefix) => {
+                if let Some(bytes) = bytes {
+                    let put = prefix.client.put(&prefix.path(&name), bytes.to_vec().into()).await;
+                    put.map_err(|error| prefix.failed("write", &name, error))?;
+                }
+                for other in others {
+                    match prefix.client.delete(&prefix.path(&other)).await {
+                        Ok(()) | Err(Cause::NotFound { .. }) => {}
+                        Err(error) => return Err(prefix.failed("remove", &other, error)),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
-fn parquet_bytes(rows: &OutputRows) -> Result<Vec<u8>> {
-    let fail = |source: parquet::errors::ParquetError| Error::internal("Parquet failed").because(source);
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, rows.rows.schema(), None).map_err(fail)?;
-    writer.write(&rows.rows).map_err(fail)?;
-    writer.close().map_err(fail)?;
-    Ok(bytes)
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(|source| {
+        Error::internal(format!("could not rename to \"{}\"", to.display())).because(source)
+    })
+}
+
+/// A file that is not there is no error.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::internal(format!("could not remove \"{}\"", path.display())).because(source))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cannot_write(output: &Output, folder: &Path, cause: Error) -> Error {
+    Error::new(
+        ErrorKind::Sink,
+        format!("output \"{}\" can't write files to \"{}\"", output.name, folder.display()),
+    )
+    .because(cause.headline())
+    .advise(
+        "give the user of this process the right to write there, and free space; or choose another LOCATION",
+    )
+}
+
+fn json_bytes(rows: &OutputRows, compression: Compression) -> Result<Vec<u8>> {
+    let mut text = json::lines(rows)?.join("\n");
+    text.push('\n');
+    if compression != Compression::Gzip {
+        return Ok(text.into_bytes());
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+    let compressed = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
+    compressed.map_err(|source| Error::internal("gzip failed").because(source))
 }

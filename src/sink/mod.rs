@@ -9,6 +9,7 @@ pub mod file;
 pub mod json;
 pub mod memory;
 pub mod mongodb;
+mod parquet;
 pub mod routed;
 
 use std::sync::Arc;
@@ -109,6 +110,14 @@ pub struct Refused {
 /// Where outputs go.
 #[async_trait]
 pub trait Sink: Send + Sync {
+    /// Asks whether [`Sink::open`] could claim the places of the outputs, and changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Sink::open`].
+    async fn ask(&self, _outputs: &[Output], _query_id: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Claims the places of the outputs for the query and raises its epoch; once, before the first batch.
     /// `last_planned` is the last batch that the checkpoint knows.
     ///
@@ -131,7 +140,8 @@ pub trait Sink: Send + Sync {
     async fn record(&self, outputs: &[Output], batch: BatchId, refused: Refused) -> Result<()>;
 
     /// Stores the rows of one output durably. Repeating it with the same batch and rows leaves the
-    /// same documents; `Ok` with refusals means that all others are stored.
+    /// same documents; `Ok` with refusals means that all others are stored. Without rows nothing is asked for,
+    /// but of a batch that runs again: what it left otherwise goes.
     async fn write(&self, output: &Output, batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>>;
 
     /// Stores all rows of a batch and its entry in the ledger, or nothing. `refused` were left out before.

@@ -33,6 +33,13 @@ impl RoutedSink {
 
 #[async_trait]
 impl Sink for RoutedSink {
+    async fn ask(&self, outputs: &[Output], query_id: &str) -> Result<()> {
+        if let Some(mongodb) = &self.mongodb {
+            mongodb.ask(outputs, query_id).await?;
+        }
+        self.files.ask(outputs, query_id).await
+    }
+
     async fn open(&self, outputs: &[Output], query_id: &str, last_planned: Option<BatchId>) -> Result<()> {
         if let Some(mongodb) = &self.mongodb {
             mongodb.open(outputs, query_id, last_planned).await?;
@@ -57,14 +64,14 @@ impl Sink for RoutedSink {
     async fn write(&self, output: &Output, batch: BatchId, rows: &OutputRows) -> Result<Vec<Refusal>> {
         self.route(output)?.write(output, batch, rows).await
     }
+
     async fn write_atomically(
         &self,
         batch: BatchId,
         outputs: &[(&Output, OutputRows)],
         refused: Refused,
     ) -> Result<Atomic> {
-        let is_mongodb =
-            |(output, _): &(&Output, OutputRows)| matches!(output.target, SinkTarget::MongoDb { .. });
+        let is_mongodb = |(output, _): &(&Output, OutputRows)| output.target.is_mongodb();
         match &self.mongodb {
             Some(mongodb) if outputs.iter().all(is_mongodb) => {
                 mongodb.write_atomically(batch, outputs, refused).await

@@ -63,6 +63,26 @@ impl KafkaConfig {
         Self { brokers, properties }
     }
 
+    /// Properties that the engine sets itself, and that a user gave otherwise.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) names the property and why it is not obeyed.
+    fn refuse_other(&self, fixed: &[(&str, &str)]) -> Result<()> {
+        for (key, value) in fixed {
+            let Some(given) = self.properties.get(*key).filter(|given| given != value) else { continue };
+            let why = match *key {
+                "group.id" => {
+                    "offsets are in the checkpoint; the group ecomm-batch-<query id> only tells lag tools"
+                }
+                _ => "what is read would no longer be what the checkpoint says",
+            };
+            return Err(Error::config(format!("the Kafka property {key}={given} can't be set"))
+                .because(why)
+                .advise(format!("leave {key} out of the Kafka configuration")));
+        }
+        Ok(())
+    }
+
     /// librdkafka's configuration with `settings` beneath the user's properties and `fixed` above them.
     pub fn client(&self, settings: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -226,6 +246,7 @@ impl TopicReader {
             ("enable.partition.eof", "true"),
             ("allow.auto.create.topics", "false"),
         ];
+        config.refuse_other(&fixed)?;
         let context = QuietContext::default();
         let refused = Arc::clone(&context.refused);
         let consumer: BaseConsumer<QuietContext> = config

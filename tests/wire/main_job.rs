@@ -32,7 +32,7 @@ impl Pipeline<'_> {
             .stdin(Stdio::null());
         if subcommand == "reconcile" {
             command.env_remove("ECOMM_BATCH_CHECKPOINT");
-            command.arg("--ledger").arg(self.folder.join("ledger.jsonl"));
+            command.arg("--exact").arg("--ledger").arg(self.folder.join("ledger.jsonl"));
             command.arg("--checkpoint").arg(self.folder.join("checkpoint"));
         }
         command

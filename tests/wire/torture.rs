@@ -67,7 +67,7 @@ impl Pipeline<'_> {
             assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
         }
         let mut audit = self.command("reconcile");
-        audit.arg("--ledger").arg(self.folder.join("ledger.jsonl"));
+        audit.arg("--exact").arg("--ledger").arg(self.folder.join("ledger.jsonl"));
         audit.arg("--checkpoint").arg(self.folder.join("checkpoint"));
         let audit = audit.output().expect("runs");
         let report = String::from_utf8_lossy(&audit.stdout);

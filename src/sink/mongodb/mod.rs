@@ -7,6 +7,8 @@
 
 mod document;
 mod failure;
+mod removal;
+mod take_over;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -35,6 +37,8 @@ use document::{conflict, documents, first_of_each_id, id_bytes, id_of};
 use failure::{
     DUPLICATE_KEY, codes, is_away, is_duplicate_id, is_too_large, is_transient, of_first_document, words,
 };
+pub use removal::Owned;
+pub use take_over::TakeOver;
 
 /// The ledger's name.
 pub const LEDGER: &str = "_ecomm_batch";
@@ -68,8 +72,8 @@ pub struct MongoDbSink {
 /// How the sink behaves, beside its URI.
 #[derive(Clone, Debug, Default)]
 pub struct MongoDbOptions {
-    /// Take collections over from another query.
-    pub take_over: bool,
+    /// Take collections over from another query, and what becomes of its documents.
+    pub take_over: Option<TakeOver>,
     /// New batches are to be stored in transactions.
     pub atomic: bool,
     /// Where it may be made to fail.
@@ -193,6 +197,22 @@ impl MongoDbSink {
         })
     }
 
+    /// As [`Self::topology`].
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if it has no transactions, and they are asked for.
+    async fn deployment(&self) -> Result<Topology> {
+        let topology = self.topology().await?;
+        if self.options.atomic && matches!(topology, Topology::Standalone) {
+            return Err(Error::config(format!(
+                "--mongodb-atomic needs transactions, and MongoDB at \"{}\" is a standalone server",
+                self.hosts
+            ))
+            .advise("make it a replica set (one node is enough), or leave the option out"));
+        }
+        Ok(topology)
+    }
+
     fn claim(&self) -> Option<Claim> {
         self.claim.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -224,6 +244,29 @@ impl MongoDbSink {
         }
     }
 
+    /// What the ledger says of a collection that the query may have.
+    ///
+    /// # Errors
+    /// [`Sink`](ErrorKind::Sink) if it is another query's.
+    async fn entry(&self, database: &str, collection: &str, query_id: &str) -> Result<Option<Document>> {
+        let found = self.command(self.ledger(database).find_one(doc! { "_id": collection })).await?;
+        let entry = found.map_err(|error| self.failed("claim", collection, &error))?;
+        let owner = entry.as_ref().map(|entry| entry.get_str("query").unwrap_or_default());
+        match owner.filter(|&owner| owner != query_id && self.options.take_over.is_none()) {
+            None => Ok(entry),
+            Some(owner) => Err(Error::new(
+                ErrorKind::Sink,
+                format!("the collection \"{database}.{collection}\" belongs to another checkpoint's query"),
+            )
+            .with("query", owner)
+            .advise(format!(
+                "if that checkpoint is lost or no longer wanted: `ecomm-batch reset --query {owner}` removes what it stored; \
+                 or add --take-over, and documents that are there stay where they are equal, or --take-over=replace"
+            ))
+            .advise("if it is another pipeline's: choose another database or collection")),
+        }
+    }
+
     /// Raises the epoch of a collection, or refuses it.
     async fn own(
         &self,
@@ -235,17 +278,14 @@ impl MongoDbSink {
         let ledger = self.ledger(database);
         let fail = |error: MongoError| self.failed("claim", collection, &error);
         loop {
-            let entry = self.command(ledger.find_one(doc! { "_id": collection })).await?.map_err(fail)?;
+            let entry = self.entry(database, collection, query_id).await?;
             let owner = entry.as_ref().map(|entry| entry.get_str("query").unwrap_or_default());
-            if let Some(owner) = owner.filter(|&owner| owner != query_id && !self.options.take_over) {
-                return Err(Error::new(
-                    ErrorKind::Sink,
-                    format!("the collection \"{database}.{collection}\" belongs to another checkpoint's query"),
-                )
-                .with("query", owner)
-                .advise("drop the collection and its ledger entry, choose another database or collection, or add --take-over"));
-            }
             let is_own = owner == Some(query_id);
+            match is_own {
+                true => self.tell_unlisted(database, collection).await?,
+                false if self.options.take_over.is_some() => self.list_earlier(database, collection).await?,
+                false => {}
+            }
             let stored = entry.as_ref().and_then(|entry| entry.get_i64("batch").ok()).filter(|_| is_own);
             let last = last_planned.map_or(-1, |id| id.0 as i64);
             if let Some(stored) = stored.filter(|&stored| stored > last) {
@@ -312,15 +352,15 @@ impl MongoDbSink {
         }
     }
 
-    /// Inserts one chunk; returns what could not be stored, by the index in `documents`.
+    /// Inserts one chunk; `row` of what could not be stored is the index in `documents`.
     async fn insert(
         &self,
         collection: &Collection<RawDocumentBuf>,
         documents: &[RawDocumentBuf],
-    ) -> Result<Vec<Refusal>> {
+    ) -> Result<Inserted> {
         let insert = collection.insert_many(documents).ordered(false);
         let Err(error) = self.command(insert).await? else {
-            return Ok(Vec::new());
+            return Ok(Inserted::default());
         };
         let MongoErrorKind::InsertMany(failure) = error.kind.as_ref() else {
             return Err(self.failed("write to", collection.name(), &error));
@@ -336,7 +376,7 @@ impl MongoDbSink {
         }
         let mut refusals = Vec::new();
         let (duplicates, others): (Vec<_>, Vec<_>) = errors.iter().partition(|error| is_duplicate_id(error));
-        let duplicates: BTreeSet<usize> = duplicates.iter().map(|error| error.index).collect();
+        let mut equal: BTreeSet<usize> = duplicates.iter().map(|error| error.index).collect();
         for error in others {
             refusals.push(Refusal {
                 row: error.index,
@@ -344,10 +384,11 @@ impl MongoDbSink {
                 error: error.message.clone(),
             });
         }
-        for row in self.different(collection, documents, &duplicates).await? {
+        for row in self.different(collection, documents, &equal).await? {
+            equal.remove(&row);
             refusals.push(conflict(row));
         }
-        Ok(refusals)
+        Ok(Inserted { refusals, equal: equal.into_iter().collect() })
     }
 
     /// Which of `documents` at `rows`, whose `_id`s are taken, are stored otherwise than they are here.
@@ -512,6 +553,15 @@ impl MongoDbSink {
     }
 }
 
+/// What became of documents that were not new.
+#[derive(Default)]
+struct Inserted {
+    /// They are not stored.
+    refusals: Vec<Refusal>,
+    /// The indices of those that were stored before.
+    equal: Vec<usize>,
+}
+
 /// The documents of an output, in one transaction with others.
 struct Part<'a> {
     database: &'a str,
@@ -592,15 +642,19 @@ fn target(output: &Output) -> Option<(&str, &str, bool)> {
 
 #[async_trait]
 impl Sink for MongoDbSink {
-    async fn open(&self, outputs: &[Output], query_id: &str, last_planned: Option<BatchId>) -> Result<()> {
-        if let Topology::Standalone = self.topology().await? {
-            if self.options.atomic {
-                return Err(Error::config(format!(
-                    "--mongodb-atomic needs transactions, and MongoDB at \"{}\" is a standalone server",
-                    self.hosts
-                ))
-                .advise("make it a replica set (one node is enough), or leave the option out"));
+    async fn ask(&self, outputs: &[Output], query_id: &str) -> Result<()> {
+        self.deployment().await?;
+        for (database, collection, shared) in outputs.iter().filter_map(target) {
+            self.is_there(database, collection).await?;
+            if !shared {
+                self.entry(database, collection, query_id).await?;
             }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, outputs: &[Output], query_id: &str, last_planned: Option<BatchId>) -> Result<()> {
+        if let Topology::Standalone = self.deployment().await? {
             tracing::warn!(
                 "MongoDB at \"{}\" is a standalone server: documents are stored once, but a replica set is safer",
                 self.hosts
@@ -695,6 +749,9 @@ impl Sink for MongoDbSink {
                     Ok(rows) if rows.is_empty() => {
                         Ok(Atomic::DoesNotFit("a part of it is stored already".to_owned()))
                     }
+                    Ok(_) if self.options.take_over == Some(TakeOver::Replace) => Ok(Atomic::DoesNotFit(
+                        "documents of an earlier checkpoint are replaced one by one".to_owned(),
+                    )),
                     Ok(_) => Ok(Atomic::Refused(index, vec![conflict(part.numbers[row])])),
                     // Perhaps never: two of the batch may be one to the collection.
                     Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -713,20 +770,33 @@ impl Sink for MongoDbSink {
         };
         let collection = self.collection(database, name);
         let (documents, numbers, mut refusals) = documents(rows)?;
-        let mut writes: Vec<BoxFuture<'_, Result<Vec<Refusal>>>> = Vec::new();
-        for (documents, numbers) in documents.chunks(CHUNK_ROWS).zip(numbers.chunks(CHUNK_ROWS)) {
+        let mut writes: Vec<BoxFuture<'_, Result<Inserted>>> = Vec::new();
+        for (chunk, first) in documents.chunks(CHUNK_ROWS).zip((0..).step_by(CHUNK_ROWS)) {
             let collection = &collection;
             writes.push(Box::pin(async move {
-                let refusals = self.insert(collection, documents).await?;
-                Ok(refusals
-                    .into_iter()
-                    .map(|refusal| Refusal { row: numbers[refusal.row], ..refusal })
-                    .collect())
+                let mut inserted = self.insert(collection, chunk).await?;
+                inserted.refusals.iter_mut().for_each(|refusal| refusal.row += first);
+                inserted.equal.iter_mut().for_each(|index| *index += first);
+                Ok(inserted)
             }));
         }
-        let more: Vec<Vec<Refusal>> =
+        let inserted: Vec<Inserted> =
             futures::stream::iter(writes).buffer_unordered(PARALLEL).try_collect().await?;
-        refusals.extend(more.into_iter().flatten());
+        let (mut conflicts, mut others): (Vec<Refusal>, Vec<Refusal>) = (Vec::new(), Vec::new());
+        let mut equal = Vec::new();
+        for inserted in inserted {
+            equal.extend(inserted.equal);
+            for refusal in inserted.refusals {
+                let is_conflict = refusal.reason == RefusalReason::Conflict;
+                if is_conflict { conflicts.push(refusal) } else { others.push(refusal) }
+            }
+        }
+        if self.options.take_over == Some(TakeOver::Replace) {
+            self.forget_earlier(database, name, equal.iter().map(|&index| &documents[index])).await?;
+            conflicts = self.replace_earlier(database, name, &documents, conflicts).await?;
+        }
+        let of_rows = conflicts.into_iter().chain(others);
+        refusals.extend(of_rows.map(|refusal| Refusal { row: numbers[refusal.row], ..refusal }));
         refusals.sort_by_key(|refusal| refusal.row);
         Ok(refusals)
     }
