@@ -102,6 +102,14 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Those of this process, by [`VARIABLE`].
+    ///
+    /// # Errors
+    /// As [`Faults::parse`].
+    pub fn of_process() -> Result<Self> {
+        std::env::var(VARIABLE).map_or_else(|_| Ok(Self::default()), |text| Self::parse(&text))
+    }
+
     /// From a text such as `checkpoint-file 17 kill`.
     ///
     /// # Errors

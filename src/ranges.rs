@@ -9,7 +9,7 @@ use crate::checkpoint::record::PartitionRecord;
 use crate::clock::rfc3339_ms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::offset::{OffsetRange, PerPartition, TopicPartition};
-use crate::source::Extent;
+use crate::source::{Extent, RESTORE_TOPIC};
 
 /// Where the first batch of a new checkpoint starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,9 +169,7 @@ pub(crate) fn missing_topic(topic: &str) -> Error {
 
 /// What is to be read of `tp` is gone, or is not what it was.
 pub fn data_loss(tp: &TopicPartition, problem: String) -> Error {
-    Error::new(ErrorKind::DataLoss, problem).with("partition", tp).advise(
-        "restore the topic or start a new checkpoint; --fail-on-data-loss=false goes on with what is there and counts what is lost",
-    )
+    Error::new(ErrorKind::DataLoss, problem).with("partition", tp).advise(RESTORE_TOPIC)
 }
 
 /// The ranges of a batch: everything, or `max_offsets` shared by backlog with at least one offset

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::checkpoint::{Checkpoint, Location};
 use crate::cli::ResetArgs;
 use crate::error::Result;
+use crate::faults::Faults;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::output::{Output, SinkTarget};
@@ -19,8 +20,8 @@ use crate::stdout::say;
 
 /// What is there, sorted into what goes and what stays.
 struct Plan {
-    /// The files of the checkpoint; none if there is no checkpoint.
-    files: usize,
+    /// How many files the checkpoint has; nothing if there is no checkpoint.
+    files: Option<usize>,
     /// Collections that go, with their ledger entries.
     collections: Vec<Owned>,
     /// Of shared collections: database, collection, query, how many documents go.
@@ -39,12 +40,17 @@ pub async fn reset(args: &ResetArgs) -> Result<ExitCode> {
     let mut queries: BTreeSet<String> = args.query.iter().cloned().collect();
     queries.extend(metadata.map(|metadata| metadata.query_id));
     let databases: BTreeSet<&str> = program.outputs.iter().filter_map(database).collect();
+    let faults = Arc::new(Faults::of_process()?);
     let sink = match databases.is_empty() {
         true => None,
-        false => Some(MongoDbSink::connect(&mongodb_uri(&args.mongodb)?.0, MongoDbOptions::default()).await?),
+        false => {
+            let options = MongoDbOptions { faults: Arc::clone(&faults), ..MongoDbOptions::default() };
+            Some(MongoDbSink::connect(&mongodb_uri(&args.mongodb)?.0, options).await?)
+        }
     };
+    let files = checkpoint.files().await?.len();
     let mut plan = Plan {
-        files: checkpoint.files().await?.len(),
+        files: (files > 0 || checkpoint.is_own_folder()).then_some(files),
         collections: Vec::new(),
         shared: Vec::new(),
         left: Vec::new(),
@@ -62,10 +68,14 @@ pub async fn reset(args: &ResetArgs) -> Result<ExitCode> {
         say!("nothing was removed: add --yes to do it");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut checkpoint = match plan.files {
-        0 => None,
-        // Locked from here on: an engine that is at work keeps everything.
-        _ => Some(Checkpoint::open(&location, Arc::default())?),
+    let checkpoint = match plan.files {
+        None => None,
+        Some(_) => {
+            // An engine that is at work keeps everything, or finds out that the checkpoint is no longer its own.
+            let mut checkpoint = Checkpoint::open(&location, faults)?;
+            checkpoint.claim().await?;
+            Some(checkpoint)
+        }
     };
     if let Some(sink) = &sink {
         for owned in &plan.collections {
@@ -77,7 +87,7 @@ pub async fn reset(args: &ResetArgs) -> Result<ExitCode> {
             say!("removed the documents of query {query} from {database}.{collection}");
         }
     }
-    if let Some(checkpoint) = &mut checkpoint {
+    if let Some(checkpoint) = &checkpoint {
         checkpoint.remove().await?;
         say!("removed {location}");
     }
@@ -87,7 +97,7 @@ pub async fn reset(args: &ResetArgs) -> Result<ExitCode> {
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.files == 0 && self.collections.is_empty() && self.shared.is_empty()
+        self.files.is_none() && self.collections.is_empty() && self.shared.is_empty()
     }
 
     /// What the ledgers say is a query's own, and of the program's collections what is not.
@@ -151,8 +161,8 @@ impl Plan {
         for (database, collection, query, count) in &self.shared {
             say!("  {database}.{collection}, shared: the {count} documents of query {query}");
         }
-        if self.files > 0 {
-            say!("  checkpoint {location}: {} files", self.files);
+        if let Some(files) = self.files {
+            say!("  checkpoint {location}: {files} files");
         }
         if !self.left.is_empty() {
             say!("left alone:");

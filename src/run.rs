@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, Location};
 use crate::clock::SystemClock;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::faults::{self, Faults};
+use crate::faults::Faults;
 use crate::live::LiveLine;
 use crate::progress::BatchProgress;
 use crate::query::Program;
@@ -64,10 +64,7 @@ async fn run_engine(
         program.sources.iter().map(|source| Arc::clone(&source.topic)),
         &format!("ecomm-batch-{query_id}"),
     )?;
-    let faults = Arc::new(match std::env::var(faults::VARIABLE) {
-        Ok(text) => Faults::parse(&text)?,
-        Err(_) => Faults::default(),
-    });
+    let faults = Arc::new(Faults::of_process()?);
     let sink = connect_sink(&settings, &program, &faults).await?;
     tracing::info!(
         "starting: sql={} checkpoint={} trigger={:?} brokers={} outputs={}",

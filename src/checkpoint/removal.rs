@@ -3,7 +3,7 @@
 //! `metadata` goes first: whatever is left after an interruption is refused as a checkpoint that has lost
 //! it, and removed by the next attempt.
 
-use super::{Checkpoint, STATE_FOLDERS};
+use super::{Checkpoint, Location, STATE_FOLDERS};
 use crate::error::Result;
 
 /// The folders that hold files only.
@@ -25,12 +25,19 @@ impl Checkpoint {
         Ok(files)
     }
 
-    /// Removes it; an engine that still uses it is fenced first.
-    ///
-    /// # Errors
-    /// [`Fenced`](crate::error::ErrorKind::Fenced) if another engine has started meanwhile.
-    pub async fn remove(&mut self) -> Result<()> {
-        self.claim().await?;
+    /// Whether a local folder is there that holds nothing but a checkpoint, or what an interrupted removal has
+    /// left of one.
+    pub fn is_own_folder(&self) -> bool {
+        const NAMES: [&str; 9] =
+            ["metadata", "lock", "commits", "offsets", "replans", "rollbacks", "state", "sql", "epochs"];
+        let Location::Folder(root) = &self.location else { return false };
+        std::fs::read_dir(root).is_ok_and(|entries| {
+            entries.flatten().all(|entry| NAMES.iter().any(|name| entry.file_name() == *name))
+        })
+    }
+
+    /// Removes it, after [`Checkpoint::claim`].
+    pub async fn remove(&self) -> Result<()> {
         let programs = self.store.list("sql").await?;
         for file in self.files().await? {
             self.store.remove(&file).await?;

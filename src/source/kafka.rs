@@ -21,7 +21,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use crate::error::{Error, ErrorKind, Result};
 use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::source::header::each_header;
-use crate::source::{Extent, Records, Source};
+use crate::source::{Extent, RESTORE_TOPIC, Records, Source};
 
 /// How long the broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,9 +34,6 @@ const METADATA_GRACE: Duration = Duration::from_secs(3);
 
 /// How often the broker is asked for it meanwhile.
 const METADATA_POLL: Duration = Duration::from_millis(200);
-
-/// What to do about records that are gone.
-const RESTORE_TOPIC: &str = "restore the topic or start a new checkpoint with --checkpoint; --fail-on-data-loss=false goes on with what is there and counts what is lost";
 
 /// How to reach a cluster: librdkafka properties, which may hold secrets and are never printed.
 #[derive(Clone)]

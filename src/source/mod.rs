@@ -14,6 +14,10 @@ use async_trait::async_trait;
 use crate::error::Result;
 use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 
+/// What to do about records that are gone.
+pub(crate) const RESTORE_TOPIC: &str = "restore the topic; or go on with what is there by --fail-on-data-loss=false, which counts what is lost; \
+     or start anew: `ecomm-batch reset` removes the checkpoint and what it stored";
+
 /// The offsets that a partition holds at the moment: `[earliest, latest)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {

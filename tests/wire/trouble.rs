@@ -1,7 +1,7 @@
 //! Older engines, old copies of a checkpoint, records that are gone, S3-like stores, commands that fail.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -11,86 +11,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::process::Signal;
 
-use super::services::{Relay, S3, Services, ecomm_batch, free_port, signal, terminate, until};
-
-struct Pipeline<'a> {
-    services: &'a Services,
-    name: &'a str,
-    folder: tempfile::TempDir,
-    checkpoint: String,
-    variables: Vec<(&'static str, &'a str)>,
-}
-
-impl<'a> Pipeline<'a> {
-    fn new(services: &'a Services, name: &'a str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let checkpoint = folder.path().join("checkpoint").display().to_string();
-        Self { services, name, folder, checkpoint, variables: Vec::new() }
-    }
-
-    fn command(&self, subcommand: &str) -> Command {
-        let mut command = ecomm_batch();
-        command
-            .arg(subcommand)
-            .envs(self.variables.iter().copied())
-            .env("KAFKA_BROKERS", &self.services.brokers)
-            .env("MONGODB_URI", &self.services.mongodb)
-            .env("ORDERS_TOPIC", format!("orders-{}", self.name))
-            .env("PAYMENTS_TOPIC", format!("payments-{}", self.name))
-            .env("MONGODB_DATABASE", format!("mart_{}", self.name))
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn ledger(&self) -> PathBuf {
-        self.folder.path().join("ledger.jsonl")
-    }
-
-    fn produce(&self, more: &[&str]) {
-        let output = self.command("produce").arg("--ledger").arg(self.ledger()).args(more).output();
-        let output = output.expect("runs");
-        assert!(output.status.success(), "{}", text(&output));
-    }
-
-    fn run(&self, more: &[&str]) -> Output {
-        let mut command = self.command("run");
-        command.args(["--trigger", "available-now", "--checkpoint", &self.checkpoint]).args(more);
-        command.output().expect("runs")
-    }
-
-    #[track_caller]
-    fn succeeds(&self, more: &[&str]) {
-        let output = self.run(more);
-        assert!(output.status.success(), "{}", text(&output));
-    }
-
-    #[track_caller]
-    fn fails(&self, code: i32, words: &[&str], more: &[&str]) {
-        let output = self.run(more);
-        assert_eq!(output.status.code(), Some(code), "{}", text(&output));
-        for word in words {
-            assert!(text(&output).contains(word), "\"{word}\" is not in: {}", text(&output));
-        }
-    }
-
-    #[track_caller]
-    fn reconciles(&self) {
-        let mut command = self.command("reconcile");
-        command.arg("--ledger").arg(self.ledger()).args(["--checkpoint", &self.checkpoint]);
-        let output = command.output().expect("runs");
-        assert!(output.status.success(), "{}", text(&output));
-    }
-
-    async fn count(&self, collection: &str) -> u64 {
-        let client = mongodb::Client::with_uri_str(&self.services.mongodb).await.expect("a client");
-        let database = client.database(&format!("mart_{}", self.name));
-        database.collection::<Document>(collection).count_documents(doc! {}).await.expect("counted")
-    }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use super::pipeline::{Pipeline, text};
+use super::services::{Relay, S3, Services, free_port, signal, terminate, until};
 
 fn copy(from: &str, to: &Path) {
     let status = Command::new("cp").args(["-r", from]).arg(to).status().expect("cp runs");
@@ -293,16 +215,6 @@ async fn records_that_are_gone(services: &Services) {
     let kafka = KafkaConfig::new(&services.brokers, Default::default());
     let admin: AdminClient<DefaultClientContext> = kafka.client(&[], &[]).create().expect("a client");
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-    let delete = async |topic: &str| {
-        admin.delete_topics(&[topic], &options).await.expect("asked");
-        let consumer: rdkafka::consumer::BaseConsumer = kafka.client(&[], &[]).create().expect("a client");
-        until("the topic is gone", async || {
-            use rdkafka::consumer::Consumer;
-            let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(5));
-            metadata.is_ok_and(|metadata| metadata.topics()[0].partitions().is_empty())
-        })
-        .await;
-    };
     let pipeline = Pipeline::new(services, "gone");
     pipeline.produce(&["--count", "1000"]);
     pipeline.succeeds(&[]);
@@ -321,7 +233,7 @@ async fn records_that_are_gone(services: &Services) {
     assert!(last["total"]["lost"].as_u64().is_some_and(|lost| (900..1200).contains(&lost)), "{last}");
 
     for (seed, count) in [("3", "100"), ("4", "6000")] {
-        delete("payments-gone").await;
+        services.delete_topics(&["payments-gone"]).await;
         pipeline.fails(4, &["payments-gone"], &[]);
         pipeline.produce(&["--count", count, "--seed", seed]);
         pipeline.fails(4, &["payments-gone", "made again"], &[]);
