@@ -785,6 +785,7 @@ impl Engine {
             state: self.committed.files.to_vec(),
             rows: self.committed.sides.iter().map(|side| side.len() as u64).collect(),
             retained_from: Some(retained_from),
+            program: Some(plan.program.clone()),
             counts: outcome.counts,
             total,
         };

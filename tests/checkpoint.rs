@@ -10,6 +10,7 @@ use ecomm_batch::cli::Shares;
 use ecomm_batch::clock::ManualClock;
 use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::error::{Error, ErrorKind};
+use ecomm_batch::faults::{Action, FailPoint, Faults};
 use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::producer::plan::{Planner, Timeline, Topic};
 use ecomm_batch::query::Program;
@@ -67,6 +68,16 @@ impl Pipeline {
     }
 
     async fn open_at(&self, checkpoint: &Path) -> Result<Engine, Error> {
+        self.open_with(checkpoint, &self.program, false, Arc::default()).await
+    }
+
+    async fn open_with(
+        &self,
+        checkpoint: &Path,
+        program: &Arc<Program>,
+        replan: bool,
+        faults: Arc<Faults>,
+    ) -> Result<Engine, Error> {
         let options = EngineOptions {
             checkpoint: checkpoint.into(),
             new_query_id: "checkpoint".to_owned(),
@@ -75,12 +86,12 @@ impl Pipeline {
             fail_on_data_loss: true,
             retain_batches: self.retain_batches,
             sink_mode: SinkMode::Idempotent,
-            replan: false,
-            faults: Arc::default(),
+            replan,
+            faults,
         };
         let stop = tokio::sync::watch::channel(false).1;
         let clock = Arc::new(ManualClock::new(NOW_MS));
-        let (program, source) = (Arc::clone(&self.program), Arc::clone(&self.source));
+        let (program, source) = (Arc::clone(program), Arc::clone(&self.source));
         Engine::open(program, source, Arc::clone(&self.sink) as _, clock, options, stop).await
     }
 
@@ -232,6 +243,88 @@ async fn a_rollback_replays_what_was_planned() {
     }
     let verified = checkpoint.verify().await.expect("looks");
     assert!(verified.problems.is_empty(), "{:?}", verified.problems);
+}
+
+/// A pending batch is taken on with other SQL, and fails at each operation on a checkpoint file in turn: the next
+/// start with the flag, or without it once it was taken on, ends with the same documents and state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_taken_on_through_any_failure() {
+    let pipeline = Pipeline::new(150);
+    let mut folder = SqlFolder::read(Path::new("sql"), |_| None).expect("the shipped SQL");
+    let letters =
+        folder.files.iter_mut().find(|file| file.path.ends_with("dead_letters.sql")).expect("there");
+    letters.text =
+        letters.text.replacen("    reason,", "    reason, 1 / (\"offset\" - \"offset\") AS share,", 1);
+    let broken = Arc::new(Program::plan(folder).expect("plans"));
+    let stuck = pipeline.folder.path().join("stuck");
+    let mut engine = pipeline.open_with(&stuck, &broken, false, Arc::default()).await.expect("opens");
+    let error = loop {
+        // A malformed record comes up in one of the first batches.
+        match engine.batch(Some(60), None).await {
+            Ok(progress) => assert!(progress.is_some(), "no letter was written"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("--replan"), "{error}");
+    drop(engine);
+    let finish = async |checkpoint: &Path, replan: bool| {
+        let mut engine = pipeline.open_with(checkpoint, &pipeline.program, replan, Arc::default()).await?;
+        while engine.finish_pending().await?.is_some() {}
+        while engine.batch(Some(60), None).await?.is_some() {}
+        let waiting = Side::BOTH.map(|side| engine.state(side).num_waiting());
+        Ok::<_, Error>((waiting, engine.watermark()))
+    };
+    let whole = pipeline.folder.path().join("whole");
+    copy(&stuck, &whole);
+    let end = finish(&whole, true).await.expect("taken on");
+    let documents = pipeline.documents();
+    let (mut num_failures, mut num_taken_on) = (0, 0);
+    for skip in 0.. {
+        let faults = Arc::new(Faults::default());
+        faults.arm(FailPoint::CheckpointFile, skip, Action::Error);
+        let checkpoint = pipeline.folder.path().join("again");
+        copy(&stuck, &checkpoint);
+        let failed = match pipeline.open_with(&checkpoint, &pipeline.program, true, faults).await {
+            Ok(mut engine) => engine.finish_pending().await.err(),
+            Err(error) => Some(error),
+        };
+        let Some(failed) = failed else { break };
+        assert!(failed.to_string().contains("fail point"), "{failed}");
+        num_failures += 1;
+        let again = match finish(&checkpoint, false).await {
+            Ok(again) => {
+                num_taken_on += 1;
+                again
+            }
+            // It still has its own SQL.
+            Err(error) => {
+                assert!(error.to_string().contains("--replan"), "{error}");
+                finish(&checkpoint, true).await.expect("taken on")
+            }
+        };
+        assert_eq!(again, end, "after {skip} operations");
+        assert!(pipeline.documents() == documents, "after {skip} operations documents came twice or went");
+        std::fs::remove_dir_all(&checkpoint).expect("removed");
+    }
+    println!("{num_failures} failures of a batch that is taken on; after {num_taken_on} of them it was");
+    assert!(num_taken_on > 10 && num_failures > num_taken_on + 10);
+
+    // What says so is part of the checkpoint.
+    let replans = whole.join("replans");
+    let record =
+        std::fs::read_dir(&replans).expect("a folder").next().expect("a record").expect("an entry").path();
+    let bytes = std::fs::read(&record).expect("read");
+    for damage in [None, Some(Vec::new()), Some(bytes[..bytes.len() / 2].to_vec()), Some(b"{}".to_vec())] {
+        match &damage {
+            None => std::fs::remove_file(&record).expect("removed"),
+            Some(bytes) => std::fs::write(&record, bytes).expect("written"),
+        }
+        let error = pipeline.open_at(&whole).await.err().expect("refused");
+        assert_eq!(error.kind(), ErrorKind::Checkpoint, "{error}");
+        assert!(error.to_string().contains("replans/"), "{damage:?}: {error}");
+    }
+    std::fs::write(&record, bytes).expect("written");
+    drop(pipeline.open_at(&whole).await.expect("sound again"));
 }
 
 /// The lock is taken away; the older engine, gone on with after the newer one, writes nothing.

@@ -243,6 +243,13 @@ impl Checkpoint {
             plans.values_mut().for_each(|plan| replan.apply(plan));
         }
         let commits: BTreeMap<BatchId, CommitRecord> = self.read_all("commits").await?;
+        for (id, commit) in &commits {
+            let (Some(made), Some(plan)) = (&commit.program, plans.get(id)) else { continue };
+            if *made != plan.program {
+                // It ran with other SQL than it was planned with, and the record that says so is gone.
+                return Err(self.missing(&format!("replans/… of batch {id}")));
+            }
+        }
         let rolled_back = self.rolled_back().await?;
         let last = commits.values().next_back();
         let of_commit = last.map_or(Some(BatchId(0)), |commit| commit.retained_from);

@@ -258,6 +258,9 @@ pub struct CommitRecord {
     /// The oldest batch whose files are all kept; what lies below is being removed.
     #[serde(default)]
     pub retained_from: Option<BatchId>,
+    /// The hash of the SQL that it was made with; format 1 was first written without it.
+    #[serde(default)]
+    pub program: Option<String>,
     /// This batch's counts.
     pub counts: Counts,
     /// Since the first batch.
