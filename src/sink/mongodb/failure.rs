@@ -53,6 +53,40 @@ pub(super) fn is_away(error: &MongoError) -> bool {
     )
 }
 
+/// Why no server could be chosen, in few words, and what to do about it.
+///
+/// The driver tells the whole topology, and nothing of it otherwise than as text:
+/// `… Set Name: rs0, … Servers: [ { Address: mongodb:27017, Type: Unknown, Error: Kind: …, labels: … } ] …`
+pub(super) fn why_away(error: &str, hosts: &str) -> (String, &'static str) {
+    const START: &str = "start it, or give the right address with --mongodb";
+    let servers: Vec<(&str, &str)> = error.split("{ Address: ").skip(1).filter_map(server).collect();
+    if servers.is_empty() {
+        return (error.to_owned(), START);
+    }
+    let names: Vec<&str> = servers.iter().map(|(name, _)| *name).collect();
+    let is_given = |name: &&str| hosts.split(',').any(|host| host == *name);
+    let why: Vec<String> = servers.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    match error.split("Set Name: ").nth(1).and_then(|rest| rest.split(',').next()) {
+        Some(set) if !names.iter().any(is_given) => (
+            format!(
+                "the replica set \"{set}\" calls its members {}, and by these names this machine can't reach them ({})",
+                names.join(", "),
+                why.join("; ")
+            ),
+            "add directConnection=true to the MongoDB URI, if it is one node; or make the names known here (hosts file, DNS), \
+             or give the members names that are known everywhere (rs.reconfig)",
+        ),
+        _ => (why.join("; "), START),
+    }
+}
+
+/// Name and error of one server of a topology.
+fn server(text: &str) -> Option<(&str, &str)> {
+    let (name, rest) = text.split_once(", ")?;
+    let (_, rest) = rest.split_once("Error: Kind: ")?;
+    Some((name, rest.split(", labels:").next()?))
+}
+
 /// Whether it may pass by itself: a server that stops, steps down or can't be reached, a lock, a time limit.
 pub(super) fn is_transient(error: &MongoError) -> bool {
     // Codes of the driver specifications: not primary, shutting down, network, interrupted, time out.
@@ -68,4 +102,28 @@ pub(super) fn is_transient(error: &MongoError) -> bool {
 pub(super) fn is_too_large(error: &MongoError) -> bool {
     const CODES: [i32; 3] = [257, 290, 388];
     codes(error).iter().any(|code| CODES.contains(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text is what mongodb 3.9 says of a real mongod.
+    #[test]
+    fn a_replica_set_with_names_of_its_own_is_recognised() {
+        let text = "Kind: Server selection timeout: No available servers. Topology: { Type: ReplicaSetNoPrimary, \
+            Set Name: rs0, Max Set Version: 1, Max Election ID: 7fffffff0000000000000001, Servers: [ { Address: \
+            mongodb:27017, Type: Unknown, Error: Kind: I/O error: failed to lookup address information: Name or \
+            service not known, labels: {}, source: None, server response: None } ] }, labels: {}, source: None, \
+            server response: None";
+        let (why, advice) = why_away(text, "localhost:27017");
+        assert!(why.contains("\"rs0\" calls its members mongodb:27017, and by these names"), "{why}");
+        assert!(why.contains("Name or service not known") && !why.contains("labels"), "{why}");
+        assert!(advice.contains("directConnection=true"), "{advice}");
+        // Given by that name it is just away.
+        let (why, advice) = why_away(text, "mongodb:27017,other:27017");
+        assert!(why.starts_with("mongodb:27017: I/O error"), "{why}");
+        assert!(advice.starts_with("start it"), "{advice}");
+        assert_eq!(why_away("something else", "a:1").0, "something else");
+    }
 }

@@ -35,7 +35,8 @@ use crate::query::output::{Output, SinkTarget};
 use crate::sink::{Atomic, OutputRows, Refusal, RefusalReason, Refused, Sink};
 use document::{conflict, documents, first_of_each_id, id_bytes, id_of};
 use failure::{
-    DUPLICATE_KEY, codes, is_away, is_duplicate_id, is_too_large, is_transient, of_first_document, words,
+    DUPLICATE_KEY, codes, is_away, is_duplicate_id, is_too_large, is_transient, of_first_document, why_away,
+    words,
 };
 pub use removal::Owned;
 pub use take_over::TakeOver;
@@ -345,7 +346,8 @@ impl MongoDbSink {
                 refused(ErrorKind::Config, "check the TLS options of the MongoDB URI")
             }
             _ if is_away(error) => {
-                refused(ErrorKind::Unavailable, "start it, or give the right address with --mongodb")
+                let (why, advice) = why_away(&error.to_string(), &self.hosts);
+                Error::unavailable(place).because(why).advise(advice)
             }
             _ if is_transient(error) => refused(ErrorKind::Unavailable, "it should pass by itself"),
             _ => refused(ErrorKind::Sink, "mend it in MongoDB and start again: the batch runs again"),
