@@ -31,6 +31,7 @@ pub mod output;
 pub(crate) mod pair_match;
 pub(crate) mod pair_rows;
 pub(crate) mod plan_words;
+mod planner_words;
 pub mod reference;
 pub(crate) mod reference_rows;
 pub(crate) mod row_wise;

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use crate::error::Error;
 use crate::query::dialect::SqlDialect;
 use crate::query::other_functions::advice;
+use crate::query::planner_words::{Complaint, in_our_words};
 
 /// One SQL file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,34 +61,21 @@ pub(crate) fn underlined(file: &SqlFile, (line, column): (u64, u64), message: &s
 
 /// DataFusion's complaint about `file`, with the line and a caret where it knows the place.
 pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
-    let root = error.find_root();
-    let mut message = root.strip_backtrace();
-    for prefix in
-        ["Error during planning: ", "SQL error: ", "Schema error: ", "This feature is not implemented: "]
-    {
-        message = message.strip_prefix(prefix).map(str::to_owned).unwrap_or(message);
-    }
-    message = message
-        .replace("datafusion.public.", "")
-        .replace("ParserError(\"", "")
-        .replace("TokenizerError(\"", "")
-        .trim_end_matches("\")")
-        .to_owned();
+    let Complaint { message, place, note, help } = in_our_words(&error.find_root().strip_backtrace());
     // The nearest name of a function is nearest by letters alone, and differs from run to run.
-    let is_function = message.starts_with("Invalid function");
-    if is_function {
-        message.truncate(message.find('\n').unwrap_or(message.len()));
-    }
+    let is_function = message.starts_with("there is no function");
     let mut helps = Vec::new();
-    let mut place = place_in(&message);
+    let mut place = place;
     if let Some(diagnostic) = error.diagnostic() {
         place = diagnostic.span.map(|span| (span.start.line, span.start.column)).or(place);
         let notes = diagnostic.notes.iter().map(|note| note.message.clone());
         helps.extend(notes.chain(diagnostic.helps.iter().map(|help| help.message.clone())));
-        if is_function {
-            let name = message.split('\'').nth(1).unwrap_or_default();
-            helps = vec![advice(name).to_owned()];
-        }
+    }
+    if is_function {
+        helps = vec![advice(message.split('\'').nth(1).unwrap_or_default()).to_owned()];
+    }
+    if let Some(help) = help {
+        helps = if help.is_empty() { Vec::new() } else { vec![help] };
     }
     if let Some((_, name)) =
         message.split_once("unqualified field name ").filter(|_| message.contains("ambiguous"))
@@ -103,6 +91,10 @@ pub(crate) fn sql_error(file: &SqlFile, error: &DataFusionError) -> Error {
         place = find_word(&file.text, name);
         width = name.chars().count();
     }
+    let message = match note {
+        Some(note) => format!("{message}\n{note}"),
+        None => message,
+    };
     let text = match place {
         Some(place) => underlined(file, place, &message, width),
         None => format!("{}: {message}", file.path),
@@ -116,12 +108,4 @@ fn diagnostic_width(error: &DataFusionError) -> usize {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     span.filter(|span| span.start.line == span.end.line)
         .map_or(1, |span| span.end.column.saturating_sub(span.start.column) as usize)
-}
-
-/// The parser writes the place into its text: `… at Line: 3, Column: 9`.
-fn place_in(message: &str) -> Option<(u64, u64)> {
-    let (_, rest) = message.rsplit_once("Line: ")?;
-    let (line, rest) = rest.split_once(", Column: ")?;
-    let column: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((line.parse().ok()?, column.parse().ok()?))
 }
