@@ -7,6 +7,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use bson::{Document, doc};
+use ecomm_batch::clock::{Clock, SystemClock, rfc3339_ms};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::pipeline::{Pipeline, text};
@@ -210,14 +211,13 @@ async fn foreign_documents(services: &Services) {
 }
 
 fn order(id: &str, amount: i64, minute: i64) -> String {
-    let at = chrono_free_time(minute);
+    let at = from_now(minute);
     format!(r#"{{"order_id":"{id}","amount":{amount}.00,"created_at":"{at}"}}"#)
 }
 
 /// Minutes from now, in UTC.
-fn chrono_free_time(minute: i64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    ecomm_batch::clock::rfc3339_ms(now.as_millis() as i64 + minute * 60_000)
+fn from_now(minutes: i64) -> String {
+    rfc3339_ms(SystemClock.now_ms() + minutes * 60_000)
 }
 
 async fn send(services: &Services, topic: &str, value: &str) {
@@ -357,7 +357,7 @@ async fn silent_topic(services: &Services) {
     let mut engine = command.stderr(std::fs::File::create(&log).expect("a log")).spawn().expect("starts");
     let log = || std::fs::read_to_string(&log).expect("a log");
     let payment = |id: &str, order: &str, minute: i64| {
-        let at = chrono_free_time(minute);
+        let at = from_now(minute);
         format!(r#"{{"payment_id":"{id}","order_id":"{order}","amount":5.00,"created_at":"{at}"}}"#)
     };
     send(services, "orders-silent", &order("o-0", 5, -50)).await;
