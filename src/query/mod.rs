@@ -141,11 +141,14 @@ impl Program {
                 });
             }
             let output = Output::plan(&located, &sinks, &view, &joined_schema, &lookups)?;
-            if outputs
-                .iter()
-                .any(|other| other.name == output.name || other.target.is_same_place(&output.target))
-            {
-                return Err(refuse_at(located.file, "INTO", format!("two INSERTs fill \"{}\"", output.name))
+            let is_same =
+                |other: &&Output| other.name == output.name || other.target.is_same_place(&output.target);
+            if let Some(other) = outputs.iter().find(is_same) {
+                let problem = match other.name == output.name {
+                    true => format!("two INSERTs fill \"{}\"", output.name),
+                    false => format!("\"{}\" and \"{}\" are stored in one place", other.name, output.name),
+                };
+                return Err(refuse_at(located.file, "INTO", problem)
                     .advise("one INSERT fills one sink table; combine their conditions, or give each a sink of its own"));
             }
             outputs.push(output);
