@@ -3,10 +3,17 @@
 use std::io::Write;
 use std::sync::OnceLock;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::clock::{Nanos, rfc3339};
 use crate::progress::BatchProgress;
+
+/// Columns at the right that a line leaves free: an echoed `^C` stays on it, and goes with it.
+const FREE_COLUMNS: u16 = 4;
+
+/// Draws in a second.
+const DRAWS: u8 = 20;
 
 /// The line of this process, so that log lines are written above it.
 static LINE: OnceLock<ProgressBar> = OnceLock::new();
@@ -34,7 +41,7 @@ impl LiveLine {
     /// An empty line on stderr.
     #[allow(clippy::new_without_default, reason = "making one draws on the terminal")]
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, on_terminal());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
             bar.set_style(style);
         }
@@ -66,4 +73,59 @@ impl LiveLine {
 /// The time of day; the date is in the log.
 fn clock_time(nanos: Nanos) -> String {
     rfc3339(nanos).chars().skip("2026-01-05T".len()).take("10:00:00".len()).collect()
+}
+
+/// Where lines are drawn over: stderr, if it is a terminal.
+pub(crate) fn on_terminal() -> ProgressDrawTarget {
+    let terminal = Term::buffered_stderr();
+    match terminal.is_term() {
+        true => ProgressDrawTarget::term_like_with_hz(Box::new(Narrow(terminal)), DRAWS),
+        false => ProgressDrawTarget::hidden(),
+    }
+}
+
+/// A terminal of which a line does not take the last columns.
+#[derive(Debug)]
+struct Narrow(Term);
+
+impl TermLike for Narrow {
+    fn width(&self) -> u16 {
+        self.0.size().1.saturating_sub(FREE_COLUMNS)
+    }
+
+    fn height(&self) -> u16 {
+        self.0.size().0
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> std::io::Result<()> {
+        self.0.move_cursor_up(lines)
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> std::io::Result<()> {
+        self.0.move_cursor_down(lines)
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> std::io::Result<()> {
+        self.0.move_cursor_right(columns)
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> std::io::Result<()> {
+        self.0.move_cursor_left(columns)
+    }
+
+    fn write_line(&self, text: &str) -> std::io::Result<()> {
+        self.0.write_line(text)
+    }
+
+    fn write_str(&self, text: &str) -> std::io::Result<()> {
+        self.0.write_str(text)
+    }
+
+    fn clear_line(&self) -> std::io::Result<()> {
+        self.0.clear_line()
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::cli::{ProduceArgs, Shares};
 use crate::clock::{Clock, NANOS_PER_MS, SystemClock};
 use crate::error::{Error, Result};
+use crate::live::on_terminal;
 use crate::settings::kafka_config;
 use crate::signals::asked_to_stop;
 use crate::source::kafka::{KafkaConfig, bad_property};
@@ -144,8 +145,14 @@ fn send_blocking(settings: &ProduceSettings, stopped: &watch::Receiver<bool>, sh
 /// Counts orders on a terminal.
 fn progress_bar(count: Option<u64>) -> ProgressBar {
     let (bar, template) = match count {
-        Some(count) => (ProgressBar::new(count), "{bar:30} {pos}/{len} orders, {per_sec}, {eta} left"),
-        None => (ProgressBar::new_spinner(), "{spinner} {pos} orders, {per_sec}; Ctrl-C ends it"),
+        Some(count) => (
+            ProgressBar::with_draw_target(Some(count), on_terminal()),
+            "{bar:30} {pos}/{len} orders, {eta} left",
+        ),
+        None => (
+            ProgressBar::with_draw_target(None, on_terminal()),
+            "{spinner} {pos} orders in {elapsed}; Ctrl-C ends it",
+        ),
     };
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
