@@ -13,13 +13,13 @@
 //! # Reading order
 //! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`run`]
 //! * the words: [`offset`], [`batch`], [`trigger`], [`duration`], [`clock`], [`error`]
-//! * the loop: [`engine`] reads like the protocol of a batch
+//! * the loop: [`engine`] reads like the protocol of a batch; `resume` is how a checkpoint is taken up
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
 //!   their expressions mean; [`check`] shows it
 //! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`], [`mod@reset`]
 //! * how it is stopped and made to fail: [`signals`], [`retry`], [`faults`]
-//! * what people see: [`progress`], [`live`], [`stdout`]
+//! * what people see: [`progress`], `notices`, [`live`], [`stdout`]
 //! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
 //!   [`topics`], [`case`] (behaviour as data, compared as `exact_json`)
 //!

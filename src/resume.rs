@@ -15,6 +15,7 @@ use crate::checkpoint::{Checkpoint, Recovered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Program;
 use crate::query::change::{Change, Effect};
+use crate::query::comparison::differences;
 use crate::query::fingerprint::Fingerprint;
 
 /// The program that a batch was planned with: the given one, or what the checkpoint stored of another.
@@ -45,7 +46,7 @@ pub(crate) async fn changes(
         return reads_what_was_planned(checkpoint, found, program).map(|()| Vec::new());
     };
     match planned_with(checkpoint, &hash, program).await {
-        Ok(before) => Ok(Change::between(&before, program)),
+        Ok(before) => Ok(differences(&before, program)),
         Err(error) if error.kind() == ErrorKind::Config => match checkpoint.fingerprint(&hash).await? {
             Some(before) if is_replan || found.pending.is_empty() => {
                 Ok(before.changes(&Fingerprint::of(program)))

@@ -14,6 +14,7 @@
 pub(crate) mod around_time;
 pub(crate) mod cast_types;
 pub mod change;
+pub mod comparison;
 pub(crate) mod correlated;
 pub(crate) mod dialect;
 pub mod explain;

@@ -5,8 +5,10 @@
 //! ledger `_ecomm_batch` says which query owns a collection, and under which epoch: an engine that
 //! was replaced finds a higher one and stops.
 
+mod deployment;
 mod document;
 mod failure;
+mod ledger;
 mod removal;
 mod take_over;
 
@@ -22,10 +24,7 @@ use mongodb::error::{
     Error as MongoError, ErrorKind as MongoErrorKind, TRANSIENT_TRANSACTION_ERROR,
     UNKNOWN_TRANSACTION_COMMIT_RESULT,
 };
-use mongodb::options::{
-    ClientOptions, CollectionOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
-    WriteConcern,
-};
+use mongodb::options::{CollectionOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, ClientSession, Collection};
 
 use crate::batch::BatchId;
@@ -33,16 +32,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::faults::{FailPoint, Faults};
 use crate::query::output::{Output, SinkTarget};
 use crate::sink::{Atomic, OutputRows, Refusal, RefusalReason, Refused, Sink};
+use deployment::Topology;
+pub use deployment::client_of_primary;
 use document::{conflict, documents, first_of_each_id, id_bytes, id_of};
-use failure::{
-    DUPLICATE_KEY, codes, is_away, is_duplicate_id, is_too_large, is_transient, of_first_document, why_away,
-    words,
-};
+use failure::{is_away, is_duplicate_id, is_too_large, is_transient, of_first_document, why_away, words};
+pub use ledger::LEDGER;
+use ledger::{Claim, done, taken_over};
 pub use removal::Owned;
 pub use take_over::TakeOver;
-
-/// The ledger's name.
-pub const LEDGER: &str = "_ecomm_batch";
 
 /// Documents of one insert command.
 const CHUNK_ROWS: usize = 5_000;
@@ -81,20 +78,6 @@ pub struct MongoDbOptions {
     pub faults: Arc<Faults>,
 }
 
-#[derive(Clone, Debug)]
-struct Claim {
-    query_id: String,
-    /// The epoch of each collection that this query owns alone.
-    epochs: BTreeMap<(String, String), i64>,
-}
-
-#[derive(Debug)]
-enum Topology {
-    ReplicaSet(String),
-    Sharded,
-    Standalone,
-}
-
 impl std::fmt::Debug for MongoDbSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MongoDbSink").field("hosts", &self.hosts).finish_non_exhaustive()
@@ -111,69 +94,6 @@ impl MongoDbSink {
         Ok(Self { client, hosts, options: own, claim: Mutex::new(None) })
     }
 
-    /// Asks the deployment what it is, and whether the user may write to `targets`: databases with their
-    /// collections, which may not be there yet; a line for people.
-    ///
-    /// # Errors
-    /// [`Sink`](ErrorKind::Sink) names the right that is missing, or the collection that can't be filled.
-    pub async fn check(&self, targets: &[(&str, &str)]) -> Result<String> {
-        const ACTIONS: [&str; 5] = ["find", "insert", "update", "createCollection", "listCollections"];
-        let admin = self.client.database("admin");
-        let fail = |error: MongoError| self.failed("ask about", "admin", &error);
-        let kind = match self.topology().await? {
-            Topology::ReplicaSet(name) => format!("replica set \"{name}\""),
-            Topology::Sharded => "sharded cluster".to_owned(),
-            Topology::Standalone => {
-                "standalone server (a replica set is safer: its writes survive the loss of a node)".to_owned()
-            }
-        };
-        let status =
-            admin.run_command(doc! { "connectionStatus": 1, "showPrivileges": true }).await.map_err(fail)?;
-        let list = |name: &str| -> Vec<Document> {
-            let info = status.get_document("authInfo").ok();
-            let array = info.and_then(|info| info.get_array(name).ok());
-            array.into_iter().flatten().filter_map(|item| item.as_document().cloned()).collect()
-        };
-        let privileges = list("authenticatedUserPrivileges");
-        let is_anonymous = list("authenticatedUsers").is_empty();
-        let may = |database: &str, action: &str| {
-            privileges.iter().any(|privilege| {
-                let covers = privilege.get_document("resource").is_ok_and(|resource| {
-                    resource.get_str("db").is_ok_and(|db| db.is_empty() || db == database)
-                        && resource.get_str("collection").is_ok_and(str::is_empty)
-                        || resource.get_bool("anyResource").unwrap_or(false)
-                });
-                let actions = privilege.get_array("actions").ok();
-                covers
-                    && actions
-                        .is_some_and(|actions| actions.iter().any(|known| known.as_str() == Some(action)))
-            })
-        };
-        for (database, _) in targets.iter().filter(|_| !is_anonymous) {
-            if let Some(action) = ACTIONS.iter().find(|action| !may(database, action)) {
-                return Err(Error::new(
-                    ErrorKind::Sink,
-                    format!("the user of the MongoDB URI has no right to {action} in \"{database}\""),
-                )
-                .advise("grant the user readWrite on the database"));
-            }
-        }
-        for (database, collection) in targets {
-            self.is_there(database, collection).await?;
-        }
-        let who = if is_anonymous { "no login" } else { "the user may write" };
-        Ok(format!("MongoDB at {}: {kind}, {who}", self.hosts))
-    }
-
-    /// What the ledger says has to survive: it is read and written by a majority.
-    fn ledger(&self, database: &str) -> Collection<Document> {
-        let options = CollectionOptions::builder()
-            .read_concern(ReadConcern::majority())
-            .write_concern(WriteConcern::majority())
-            .build();
-        self.client.database(database).collection_with_options(LEDGER, options)
-    }
-
     /// One command, between two points at which a test may let it fail.
     async fn command<T>(
         &self,
@@ -183,148 +103,6 @@ impl MongoDbSink {
         let reply = command.await;
         self.options.faults.pass(FailPoint::MongoDbCommand)?;
         Ok(reply)
-    }
-
-    /// What kind of deployment it is.
-    async fn topology(&self) -> Result<Topology> {
-        let hello = self
-            .command(self.client.database("admin").run_command(doc! { "hello": 1 }))
-            .await?
-            .map_err(|error| self.failed("ask about", "admin", &error))?;
-        Ok(match hello.get_str("setName") {
-            Ok(name) => Topology::ReplicaSet(name.to_owned()),
-            Err(_) if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") => Topology::Sharded,
-            Err(_) => Topology::Standalone,
-        })
-    }
-
-    /// As [`Self::topology`].
-    ///
-    /// # Errors
-    /// [`Config`](ErrorKind::Config) if it has no transactions, and they are asked for.
-    async fn deployment(&self) -> Result<Topology> {
-        let topology = self.topology().await?;
-        if self.options.atomic && matches!(topology, Topology::Standalone) {
-            return Err(Error::config(format!(
-                "--mongodb-atomic needs transactions, and MongoDB at \"{}\" is a standalone server",
-                self.hosts
-            ))
-            .advise("make it a replica set (one node is enough), or leave the option out"));
-        }
-        Ok(topology)
-    }
-
-    fn claim(&self) -> Option<Claim> {
-        self.claim.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-
-    /// Whether the collection is there; what can't hold each document once, for good, is refused.
-    async fn is_there(&self, database: &str, collection: &str) -> Result<bool> {
-        let list = doc! { "listCollections": 1, "filter": { "name": collection } };
-        let listed = self.command(self.client.database(database).run_command(list)).await?;
-        let listed = listed.map_err(|error| self.failed("ask about the collection", collection, &error))?;
-        let found = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch")).ok();
-        match found.and_then(|found| found.first()?.as_document()) {
-            Some(found) => refuse_kind(database, collection, found).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Makes the collection if it is not there.
-    async fn create(&self, database: &str, collection: &str) -> Result<()> {
-        if self.is_there(database, collection).await? {
-            return Ok(());
-        }
-        match self.command(self.client.database(database).create_collection(collection)).await? {
-            // 48: somebody was faster.
-            Err(error) if matches!(error.kind.as_ref(), MongoErrorKind::Command(command) if command.code == 48) => {
-                self.is_there(database, collection).await.map(drop)
-            }
-            Err(error) => Err(self.failed("create the collection", collection, &error)),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// What the ledger says of a collection that the query may have.
-    ///
-    /// # Errors
-    /// [`Sink`](ErrorKind::Sink) if it is another query's.
-    async fn entry(&self, database: &str, collection: &str, query_id: &str) -> Result<Option<Document>> {
-        let found = self.command(self.ledger(database).find_one(doc! { "_id": collection })).await?;
-        let entry = found.map_err(|error| self.failed("claim", collection, &error))?;
-        let owner = entry.as_ref().map(|entry| entry.get_str("query").unwrap_or_default());
-        match owner.filter(|&owner| owner != query_id && self.options.take_over.is_none()) {
-            None => Ok(entry),
-            Some(owner) => Err(Error::new(
-                ErrorKind::Sink,
-                format!("the collection \"{database}.{collection}\" belongs to another checkpoint's query"),
-            )
-            .with("query", owner)
-            .advise(format!(
-                "if that checkpoint is lost or no longer wanted: `ecomm-batch reset --query {owner}` removes what it stored; \
-                 or add --take-over, and documents that are there stay where they are equal, or --take-over=replace"
-            ))
-            .advise("if it is another pipeline's: choose another database or collection")),
-        }
-    }
-
-    /// Raises the epoch of a collection, or refuses it.
-    async fn own(
-        &self,
-        database: &str,
-        collection: &str,
-        query_id: &str,
-        last_planned: Option<BatchId>,
-    ) -> Result<i64> {
-        let ledger = self.ledger(database);
-        let fail = |error: MongoError| self.failed("claim", collection, &error);
-        loop {
-            let entry = self.entry(database, collection, query_id).await?;
-            let owner = entry.as_ref().map(|entry| entry.get_str("query").unwrap_or_default());
-            let is_own = owner == Some(query_id);
-            match is_own {
-                true => self.tell_unlisted(database, collection).await?,
-                false if self.options.take_over.is_some() => self.list_earlier(database, collection).await?,
-                false => {}
-            }
-            let stored = entry.as_ref().and_then(|entry| entry.get_i64("batch").ok()).filter(|_| is_own);
-            let last = last_planned.map_or(-1, |id| id.0 as i64);
-            if let Some(stored) = stored.filter(|&stored| stored > last) {
-                return Err(Error::checkpoint(format!(
-                    "batch {stored} is stored in \"{database}.{collection}\", and the checkpoint ends before it: it is an old copy"
-                ))
-                .with("last batch of the checkpoint", last)
-                .advise("restore the newest checkpoint of this query, or start a new checkpoint with collections of its own"));
-            }
-            // Only what was read is replaced: the claim of an engine that was killed may still be under way. The
-            // batches of another query say nothing about this one's.
-            let read = match &entry {
-                Some(entry) => {
-                    let field = |name: &str| entry.get(name).cloned().unwrap_or(Bson::Null);
-                    doc! { "_id": collection, "query": field("query"), "epoch": field("epoch") }
-                }
-                None => doc! { "_id": collection, "epoch": { "$exists": false } },
-            };
-            let mut raise = doc! { "$set": { "query": query_id }, "$inc": { "epoch": 1_i64 } };
-            if entry.is_some() && !is_own {
-                raise.insert("$unset", doc! { "batch": "", "refused": "", "conflict": "" });
-            }
-            let raise = ledger
-                .find_one_and_update(read, raise)
-                .upsert(entry.is_none())
-                .return_document(ReturnDocument::After);
-            match self.command(raise).await? {
-                Ok(Some(raised)) => {
-                    return raised.get_i64("epoch").map_err(|_| {
-                        Error::internal(format!("the ledger entry of \"{collection}\" has no epoch"))
-                    });
-                }
-                // Somebody was faster: what is there now?
-                Ok(None) => {}
-                Err(error) if codes(&error).contains(&DUPLICATE_KEY) => {}
-                Err(error) => return Err(fail(error)),
-            }
-        }
     }
 
     /// What a driver error asks for; the hosts are named, never the URI.
@@ -447,13 +225,6 @@ impl MongoDbSink {
             .write_concern(WriteConcern::majority())
             .build();
         self.client.database(database).collection_with_options(name, options)
-    }
-
-    /// The entry of a collection in the ledger, as this engine left it.
-    fn own_entry(&self, database: &str, collection: &str) -> Option<Document> {
-        let claim = self.claim()?;
-        let epoch = *claim.epochs.get(&(database.to_owned(), collection.to_owned()))?;
-        Some(doc! { "_id": collection, "query": claim.query_id, "epoch": epoch })
     }
 
     /// Everything of a batch within a transaction that is under way.
@@ -580,58 +351,6 @@ enum InTransaction {
     Duplicate(usize, usize),
     /// It has to be given up.
     End(Atomic),
-}
-
-/// A client of `uri`, and its hosts; connects in the background.
-///
-/// # Errors
-/// [`Config`](ErrorKind::Config): not a MongoDB URI. The URI itself is never repeated.
-pub async fn client_of_primary(uri: &str) -> Result<(Client, String)> {
-    // The driver's message may hold the URI, and the URI a password.
-    let bad = || {
-        Error::config("the MongoDB URI can't be used")
-            .advise("write mongodb://user:password@host:27017/?authSource=admin, with special characters percent-encoded")
-    };
-    let mut options = ClientOptions::parse(uri).await.map_err(|_| bad())?;
-    let hosts = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    options.app_name = Some("ecomm-batch".to_owned());
-    options.server_selection_timeout.get_or_insert(Duration::from_secs(5));
-    options.write_concern = Some(WriteConcern::majority());
-    // A secondary may lag: claims, stored documents and results are read where they are written.
-    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-    Ok((Client::with_options(options).map_err(|_| bad())?, hosts))
-}
-
-/// Refuses what listCollections describes, unless it is a plain collection.
-fn refuse_kind(database: &str, collection: &str, found: &Document) -> Result<()> {
-    let is_capped = found.get_document("options").is_ok_and(|o| o.get_bool("capped").unwrap_or(false));
-    let (kind, why) = match found.get_str("type").unwrap_or_default() {
-        "timeseries" => {
-            ("a time series collection", "has no unique _id: a replay would double its documents")
-        }
-        "view" => ("a view", "can't be written to"),
-        _ if is_capped => ("a capped collection", "removes its oldest documents by itself"),
-        _ => return Ok(()),
-    };
-    Err(Error::new(ErrorKind::Sink, format!("\"{database}.{collection}\" is {kind}, which {why}"))
-        .advise("choose another LOCATION, or drop it: a plain collection is made by itself"))
-}
-
-fn taken_over(database: &str, collection: &str) -> Error {
-    Error::new(
-        ErrorKind::Fenced,
-        format!("another engine has taken over the collection \"{database}.{collection}\""),
-    )
-    .advise("leave the work to it, or stop it and start this one again")
-}
-
-/// What the ledger learns of a stored batch.
-fn done(batch: BatchId, refused: Refused) -> Document {
-    doc! { "$set": {
-        "batch": batch.0 as i64,
-        "refused": refused.refused as i64,
-        "conflict": refused.conflict as i64,
-    } }
 }
 
 /// Database and collection of an output, if it goes to MongoDB.
