@@ -201,6 +201,13 @@ async fn foreign_documents(services: &Services) {
             amounts.insert_one(doc! { "_id": id, "written": "by hand" }).await.expect("stored");
         }
         let more = ["--sql", &sql, "--take-over=replace", "--max-offsets-per-trigger", limit];
+        // Killed between a document and what remembers that it was replaced, too.
+        for step in (0..12).map(|step| 30 + 3 * step) {
+            let mut command = pipeline.command("run");
+            command.env("ECOMM_BATCH_FAULT", format!("mongodb-command {step} kill"));
+            command.args(["--trigger", "available-now", "--checkpoint", &pipeline.checkpoint]);
+            command.args(more).args(atomic).output().expect("runs");
+        }
         pipeline.succeeds(&[&more[..], atomic].concat());
         for (id, amount) in [("a", "1.00"), ("b", "3.00"), ("c", "4.00")] {
             let found = amounts.find_one(doc! { "_id": id }).await.expect("read").expect("there");
