@@ -52,7 +52,8 @@ async fn compare(location: &Location, program: &Arc<Program>) -> Result<bool> {
         return Ok(true);
     };
     let changes = resume::changes(&checkpoint, &found, program, false).await?;
-    say!("checkpoint \"{location}\": {} changes", changes.len());
+    let count = changes.len();
+    say!("checkpoint \"{location}\": {count} change{} of the SQL", if count == 1 { "" } else { "s" });
     for effect in [Effect::NewCheckpoint, Effect::NullInState, Effect::NextBatch] {
         let of_effect: Vec<_> = changes.iter().filter(|change| change.effect == effect).collect();
         if !of_effect.is_empty() {

@@ -59,6 +59,11 @@ impl Prefix {
         Ok(Self { url: url.to_owned(), client, prefix })
     }
 
+    /// The prefix itself.
+    pub(crate) fn root(&self) -> Path {
+        self.prefix.clone()
+    }
+
     /// The object of a name below the prefix.
     pub(crate) fn path(&self, name: &str) -> Path {
         name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))

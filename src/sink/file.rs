@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use flate2::write::GzEncoder;
-use object_store::{Error as Cause, ObjectStoreExt};
+use object_store::{Error as Cause, ObjectStore, ObjectStoreExt};
 
 use crate::batch::BatchId;
 use crate::checkpoint::directory::{make_folder, sync_folder, write_synced};
@@ -60,26 +60,27 @@ impl FileSink {
 
 #[async_trait]
 impl Sink for FileSink {
-    /// Makes the folders, and tries whether files can be written there.
-    async fn open(&self, outputs: &[Output], _query_id: &str, _last_planned: Option<BatchId>) -> Result<()> {
+    /// Makes the folders, and tries whether files can be written there. A query that begins must not find the
+    /// files of another: they have the names of its own batches, and some would stay.
+    async fn open(&self, outputs: &[Output], _query_id: &str, last_planned: Option<BatchId>) -> Result<()> {
         for output in outputs {
-            match self.target(output)? {
-                Some((Place::Folder(folder), _)) => {
-                    let probe = folder.join(".ecomm-batch.tmp");
-                    let tried = make_folder(&folder).and_then(|()| write_synced(&probe, b""));
-                    tried.map_err(|error| cannot_write(output, &folder, error))?;
-                    remove(&probe)?;
-                }
-                Some((Place::Bucket(prefix), _)) => {
-                    // Names a bucket that is not there, and credentials that are not taken.
-                    match prefix.client.head(&prefix.path(".ecomm-batch")).await {
-                        Ok(_) => {}
-                        Err(Cause::NotFound { source, .. })
-                            if !source.to_string().contains("NoSuchBucket") => {}
-                        Err(error) => return Err(prefix.failed("reach", "", error)),
-                    }
-                }
-                None => {}
+            let Some((place, _)) = self.target(output)? else { continue };
+            if let Place::Folder(folder) = &place {
+                let probe = folder.join(".ecomm-batch.tmp");
+                let tried = make_folder(folder).and_then(|()| write_synced(&probe, b""));
+                tried.map_err(|error| cannot_write(output, folder, error))?;
+                remove(&probe)?;
+            }
+            let found = place.names().await?.into_iter().find(|name| is_of_batch(name));
+            if let Some(name) = found.filter(|_| last_planned.is_none()) {
+                return Err(Error::new(
+                    ErrorKind::Sink,
+                    format!(
+                        "output \"{}\" would write among the files of another run: \"{place}/{name}\"",
+                        output.name
+                    ),
+                )
+                .advise("move them away, or choose another LOCATION: a new checkpoint begins with batch 0"));
             }
         }
         Ok(())
@@ -109,7 +110,45 @@ impl Sink for FileSink {
     }
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::Bucket(prefix) => f.write_str(prefix.url("").trim_end_matches('/')),
+        }
+    }
+}
+
+/// Whether it is the name of a batch's file.
+fn is_of_batch(name: &str) -> bool {
+    name.split_once('.')
+        .is_some_and(|(batch, extension)| batch.parse::<u64>().is_ok() && EXTENSIONS.contains(&extension))
+}
+
 impl Place {
+    /// The names of the files that are there; a bucket that is not there, or credentials that are not taken,
+    /// are an error.
+    async fn names(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Folder(folder) => {
+                let entries = std::fs::read_dir(folder).map_err(|source| {
+                    Error::internal(format!("could not list \"{}\"", folder.display())).because(source)
+                })?;
+                Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+            }
+            Self::Bucket(prefix) => {
+                let found = prefix.client.list_with_delimiter(Some(&prefix.root())).await;
+                let found = found.map_err(|error| prefix.failed("list", "", error))?;
+                Ok(found
+                    .objects
+                    .iter()
+                    .filter_map(|object| object.location.filename())
+                    .map(str::to_owned)
+                    .collect())
+            }
+        }
+    }
+
     /// Publishes the file of a batch, or nothing; any other that the batch left is removed.
     async fn put(
         &self,
