@@ -163,6 +163,7 @@ async fn a_missing_topic_is_refused_and_a_missing_service_is_waited_for() {
             .args(["run", "--checkpoint"])
             .arg(folder.path().join("other"))
             .args(["--brokers", brokers, "--mongodb", mongodb])
+            .env("MONGODB_DATABASE", "mart_of_the_other")
             .stderr(Stdio::piped())
             .spawn()
             .expect("starts");

@@ -78,8 +78,7 @@ async fn files_are_read_by_others() {
     command.args(["--trigger", "available-now", "--checkpoint", "another"]).current_dir(folder);
     let output = command.output().expect("runs");
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
-    let words =
-        "output \"dead_letters\" would write among the files of another run: \"out/letters/";
+    let words = "output \"dead_letters\" would write among the files of another run: \"out/letters/";
     assert!(text(&output).contains(words) && text(&output).contains("move them away"), "{}", text(&output));
     let check = pipeline.command("check").current_dir(folder).output().expect("runs");
     assert!(text(&check).contains("Parquet files have times in microseconds"), "{}", text(&check));

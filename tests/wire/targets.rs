@@ -64,6 +64,8 @@ async fn only_plain_collections_are_filled_and_the_primary_is_read() {
         }
         let checked = ecomm_batch()
             .args(["check", "--connect", "--brokers", &services.brokers, "--mongodb", &services.mongodb])
+            .env("ORDERS_TOPIC", "orders-targets")
+            .env("PAYMENTS_TOPIC", "payments-targets")
             .env("MONGODB_DATABASE", name)
             .output()
             .expect("runs");
