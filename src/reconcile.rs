@@ -15,13 +15,13 @@ use serde_json::Value;
 
 use crate::checkpoint::{Checkpoint, Location};
 use crate::cli::ReconcileArgs;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::producer::ledger::{Entry, Ledger, name};
 use crate::producer::plan::{Destination, Topic};
 use crate::query::Program;
 use crate::query::side::Side;
 use crate::settings::mongodb_uri;
-use crate::sink::mongodb::client_of_primary;
+use crate::sink::mongodb::{client_of_primary, unreadable};
 use crate::stdout::say;
 
 /// The outputs of the shipped SQL.
@@ -332,10 +332,8 @@ pub fn documents_of_files(folder: &Path) -> Result<Vec<Found>> {
 
 /// The facts of the collections.
 pub async fn documents_of_mongodb(uri: &str, database: &str) -> Result<Vec<Found>> {
-    let fail = |error: mongodb::error::Error| {
-        Error::new(ErrorKind::Sink, "could not read MongoDB").because(error.to_string())
-    };
-    let (client, _) = client_of_primary(uri).await?;
+    let (client, hosts) = client_of_primary(uri).await?;
+    let fail = |error: mongodb::error::Error| unreadable(&hosts, &error);
     let mut facts = Vec::new();
     for output in OUTPUTS {
         let mut documents =

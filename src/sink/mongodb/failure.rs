@@ -5,6 +5,8 @@ use mongodb::error::{
     WriteFailure,
 };
 
+use crate::error::{Error, ErrorKind};
+
 /// The server's code of a key that is there already.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
@@ -78,6 +80,16 @@ pub(super) fn why_away(error: &str, hosts: &str) -> (String, &'static str) {
         ),
         _ => (why.join("; "), START),
     }
+}
+
+/// For who reads a database without a sink: that it could not be read.
+pub(crate) fn unreadable(hosts: &str, error: &MongoError) -> Error {
+    let place = format!("could not read MongoDB at \"{hosts}\"");
+    if !is_away(error) {
+        return Error::new(ErrorKind::Sink, place).because(error.to_string());
+    }
+    let (why, advice) = why_away(&error.to_string(), hosts);
+    Error::unavailable(place).because(why).advise(advice)
 }
 
 /// Name and error of one server of a topology.

@@ -35,6 +35,7 @@ use crate::sink::{Atomic, OutputRows, Refusal, RefusalReason, Refused, Sink};
 use deployment::Topology;
 pub use deployment::client_of_primary;
 use document::{conflict, documents, first_of_each_id, id_bytes, id_of};
+pub(crate) use failure::unreadable;
 use failure::{is_away, is_duplicate_id, is_too_large, is_transient, of_first_document, why_away, words};
 pub use ledger::LEDGER;
 use ledger::{Claim, done, taken_over};
