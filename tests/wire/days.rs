@@ -215,6 +215,13 @@ async fn foreign_documents(services: &Services) {
         }
         assert_eq!(count(&pipeline, "refused", doc! { "reason": "conflict" }).await, 2);
     }
+    // A start without the flag ends the replacing, and a later one with it says that it does nothing.
+    let lists = || async { mart.list_collection_names().await.expect("listed").join(" ") };
+    assert!(lists().await.contains("_ecomm_batch.earlier.amounts"));
+    pipeline.succeeds(&["--sql", &sql]);
+    assert!(!lists().await.contains("_ecomm_batch.earlier.amounts"));
+    let output = pipeline.run(&["--sql", &sql, "--take-over=replace"]);
+    assert!(text(&output).contains("its documents are not replaced"), "{}", text(&output));
 }
 
 fn order(id: &str, amount: i64, minute: i64) -> String {

@@ -13,6 +13,7 @@ use mongodb::options::{CollectionOptions, ReadConcern, ReturnDocument, WriteConc
 
 use super::MongoDbSink;
 use super::failure::{DUPLICATE_KEY, codes};
+use super::take_over::TakeOver;
 use crate::batch::BatchId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Refused;
@@ -83,10 +84,10 @@ impl MongoDbSink {
             let entry = self.entry(database, collection, query_id).await?;
             let owner = entry.as_ref().map(|entry| entry.get_str("query").unwrap_or_default());
             let is_own = owner == Some(query_id);
-            match is_own {
-                true => self.tell_unlisted(database, collection).await?,
-                false if self.options.take_over.is_some() => self.list_earlier(database, collection).await?,
-                false => {}
+            match (self.options.take_over, is_own) {
+                (Some(TakeOver::Replace), false) => self.list_earlier(database, collection).await?,
+                (Some(TakeOver::Replace), true) => self.tell_unlisted(database, collection).await?,
+                _ => self.forget_all_earlier(database, collection).await?,
             }
             let stored = entry.as_ref().and_then(|entry| entry.get_i64("batch").ok()).filter(|_| is_own);
             let last = last_planned.map_or(-1, |id| id.0 as i64);

@@ -83,26 +83,33 @@ pub(super) fn earlier_name(collection: &str) -> String {
 }
 
 impl MongoDbSink {
-    /// Before a collection becomes this query's: lists what is in it, or forgets an older list.
+    /// Before a collection becomes this query's: lists what is in it.
     pub(super) async fn list_earlier(&self, database: &str, collection: &str) -> Result<()> {
-        let fail = |error: MongoError| self.failed("list the documents of", collection, &error);
+        // Written under another name and renamed: an interrupted one leaves the list before it.
+        let copy = [doc! { "$project": { "_id": 1 } }, doc! { "$out": earlier_name(collection) }];
+        let taken = self.client.database(database).collection::<Document>(collection);
+        let copied = self.command(taken.aggregate(copy)).await?;
+        copied.map_err(|error| self.failed("list the documents of", collection, &error)).map(drop)
+    }
+
+    /// A start without the flag ends the replacing: from then on documents are met as equal and not forgotten,
+    /// so that the list no longer tells whose they are.
+    pub(super) async fn forget_all_earlier(&self, database: &str, collection: &str) -> Result<()> {
         let name = earlier_name(collection);
-        let of_database = self.client.database(database);
-        if self.options.take_over == Some(TakeOver::Replace) {
-            // Written under another name and renamed: an interrupted one leaves the list before it.
-            let copy = [doc! { "$project": { "_id": 1 } }, doc! { "$out": name }];
-            let copied = self.command(of_database.collection::<Document>(collection).aggregate(copy)).await?;
-            return copied.map_err(fail).map(drop);
+        if !self.is_there(database, &name).await? {
+            return Ok(());
         }
-        self.command(of_database.collection::<Document>(&name).drop()).await?.map_err(fail)
+        let list = self.client.database(database).collection::<Document>(&name);
+        self.command(list.drop())
+            .await?
+            .map_err(|error| self.failed("remove the list of", collection, &error))
     }
 
     /// A collection that is this query's already is not listed again.
     pub(super) async fn tell_unlisted(&self, database: &str, collection: &str) -> Result<()> {
-        let is_asked = self.options.take_over == Some(TakeOver::Replace);
-        if is_asked && !self.is_there(database, &earlier_name(collection)).await? {
+        if !self.is_there(database, &earlier_name(collection)).await? {
             tracing::warn!(
-                "\"{database}.{collection}\" is this checkpoint's already, and was not taken over with --take-over=replace: its documents are not replaced; a new checkpoint with that flag takes it over again"
+                "\"{database}.{collection}\" is this checkpoint's already, and --take-over=replace was not given at each start since it took it over: its documents are not replaced; a new checkpoint with that flag takes it over again"
             );
         }
         Ok(())
