@@ -24,6 +24,7 @@ use crate::clock::{NANOS_PER_MS, Nanos, rfc3339};
 use crate::decode::{Decoded, RejectReason};
 use crate::error::{Error, Result};
 use crate::offset::PerPartition;
+use crate::progress::EventTimes;
 use crate::query::Program;
 use crate::query::join_side::SidePlan;
 use crate::query::side::Side;
@@ -172,6 +173,8 @@ pub struct Admitted {
     pub filtered_keys: KeyRows,
     /// The others.
     pub letters: Vec<Letter>,
+    /// The event times of decoded rows that were not from the future.
+    pub event_times: Option<EventTimes>,
 }
 
 /// Where the records of one source go.
@@ -244,6 +247,7 @@ pub async fn admit(
 
     let latest_believable = plan.time_ms.saturating_mul(NANOS_PER_MS).saturating_add(nanos(source.max_ahead));
     let mut seen: HashSet<&OwnedRow> = HashSet::new();
+    let mut believable: Option<EventTimes> = None;
     let mut admitted: Vec<usize> = Vec::with_capacity(candidates.len());
     for (number, candidate) in candidates.iter().enumerate() {
         let range = ranges[candidate.range];
@@ -257,6 +261,8 @@ pub async fn admit(
         if !is_future {
             let clock = clocks.entry(range.records.tp.clone()).or_default();
             clock.max_event_time = clock.max_event_time.max(Some(event_time));
+            let time = EventTimes::of(event_time);
+            believable = Some(believable.map_or(time, |times| times.and(time)));
         }
         if let Some(error) = failed.get(&number) {
             refuse("malformed", error.clone());
@@ -322,7 +328,7 @@ pub async fn admit(
         }
     }
     let meta = kept.iter().map(|&number| meta[number]).collect();
-    Ok(Admitted { rows: Rows { columns, meta }, filtered_keys, letters })
+    Ok(Admitted { rows: Rows { columns, meta }, filtered_keys, letters, event_times: believable })
 }
 
 /// What the source's view and the join's key make of decoded rows.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checkpoint::Location;
+use crate::console::settings::ConsoleArgs;
 use crate::sink::mongodb::TakeOver;
 
 /// Micro-batch stream processor: two Kafka topics, a SQL join with a watermark, exactly-once
@@ -43,6 +44,8 @@ pub enum Command {
     Checkpoint(CheckpointCommand),
     /// Query the rows that wait in a checkpoint.
     State(StateArgs),
+    /// The console alone, on topics, checkpoint and collections, without an engine; its link, and hashes for its users.
+    Console(ConsoleCommandArgs),
     /// Remove a pipeline's checkpoint, its collections and their ledger entries, and nothing else. Shows what it would remove; --yes does it.
     Reset(ResetArgs),
 }
@@ -91,6 +94,42 @@ pub struct StateArgs {
     /// The state as that batch left it; by default the last one.
     #[arg(long, value_name = "N")]
     pub batch: Option<u64>,
+}
+
+/// Flags of `console`.
+#[derive(Args, Clone, Debug)]
+pub struct ConsoleCommandArgs {
+    /// Something else than the console itself.
+    #[command(subcommand)]
+    pub command: Option<ConsoleCommand>,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// MongoDB.
+    #[command(flatten)]
+    pub mongodb: MongoDbArgs,
+    /// The folder of the SQL program.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+    /// The checkpoint: a folder, or s3://bucket/prefix; by default checkpoints/ and the name of the join view.
+    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT", value_name = "DIR|URL")]
+    pub checkpoint: Option<Location>,
+    /// The console.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+}
+
+/// What else is there for the console.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConsoleCommand {
+    /// Print the link that logs in once to the console of an engine that this user started.
+    Link {
+        /// The console.
+        #[command(flatten)]
+        console: ConsoleArgs,
+    },
+    /// Read a password from stdin and print its hash, for a users file.
+    HashPassword,
 }
 
 /// Flags of `reset`.
@@ -187,6 +226,15 @@ pub struct RunArgs {
     /// Store each batch's documents in one transaction where it fits, so that readers never see a part; needs a replica set.
     #[arg(long, env = "ECOMM_BATCH_MONGODB_ATOMIC")]
     pub mongodb_atomic: bool,
+    /// The console.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+    /// Say nothing but warnings and errors.
+    #[arg(short, long, env = "ECOMM_BATCH_QUIET")]
+    pub quiet: bool,
+    /// Print each batch's progress on stdout, as JSON lines with Spark's field names.
+    #[arg(long, env = "ECOMM_BATCH_JSON")]
+    pub json: bool,
     /// Append each batch's progress to a file, as JSON lines with Spark's field names.
     #[arg(long, env = "ECOMM_BATCH_PROGRESS", value_name = "FILE")]
     pub progress: Option<PathBuf>,
@@ -210,6 +258,9 @@ pub struct DemoArgs {
     /// Where results, ledger and checkpoint go; a fresh folder without it.
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
+    /// The console.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
 }
 
 /// Flags of `produce`.

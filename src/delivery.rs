@@ -3,24 +3,26 @@
 //! Outputs over the view go first, then those over the dead letters: a row that a sink can't store
 //! becomes a letter of the same batch, and its neighbours are stored.
 
-use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 
 use crate::admission::{Letter, letters_batch};
 use crate::batch::{BatchPlan, SinkMode};
 use crate::checkpoint::record::Counts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::example::{Example, ExampleKind, MAX_OF_KIND, cut};
+use crate::now::Service;
+use crate::offset::TopicPartition;
 use crate::query::Program;
 use crate::query::folder::hex;
 use crate::query::output::{Output, Reads, Selected, SinkTarget};
 use crate::query::side::Side;
 use crate::query::view::number_rows;
-use crate::retry::retry;
+use crate::retry::Patience;
 use crate::sink::{Atomic, DocumentIds, OutputRows, Refusal, RefusalReason, Refused, SharedSink, json};
 use crate::state::RowMeta;
 
@@ -37,13 +39,23 @@ pub(crate) struct Delivery<'a> {
     pub(crate) sink: &'a SharedSink,
     pub(crate) query_id: &'a str,
     pub(crate) plan: &'a BatchPlan,
-    pub(crate) stop: &'a watch::Receiver<bool>,
+    pub(crate) patience: &'a Patience,
     /// The rows of the view with their verdicts.
     pub(crate) rows: &'a RecordBatch,
     /// For each of them the records behind it.
     pub(crate) origins: &'a [[Option<RowMeta>; 2]],
     /// An earlier engine may have stored it, in part and perhaps otherwise.
     pub(crate) is_again: bool,
+    /// Somebody may look.
+    pub(crate) wants_examples: bool,
+}
+
+/// What became of the outputs.
+pub(crate) struct Delivered {
+    /// Rows that went to each output.
+    pub(crate) tally: BTreeMap<String, u64>,
+    /// The last few rows of each output over the view.
+    pub(crate) examples: Vec<Example>,
 }
 
 /// The rows of one output.
@@ -56,23 +68,53 @@ struct Selection<'a> {
 
 impl Delivery<'_> {
     /// Stores all outputs as the plan says; what a sink refuses joins `letters`.
-    pub(crate) async fn deliver(&self, letters: &mut Vec<Letter>, counts: &mut Counts) -> Result<()> {
+    pub(crate) async fn deliver(&self, letters: &mut Vec<Letter>, counts: &mut Counts) -> Result<Delivered> {
         let selections = self.select_rows(letters, counts).await?;
-        if self.plan.sink == SinkMode::Atomic && self.deliver_whole(&selections, letters, counts).await? {
-            return Ok(());
+        let of_letters = match self.plan.sink {
+            SinkMode::Atomic => self.deliver_whole(&selections, letters, counts).await?,
+            SinkMode::Idempotent => None,
+        };
+        let mut tally = match of_letters {
+            Some(tally) => tally,
+            None => self.deliver_each(&selections, letters, counts).await?,
+        };
+        let mut examples = Vec::new();
+        for selection in &selections {
+            tally.insert(selection.output.name.clone(), selection.rows.rows.num_rows() as u64);
+            if self.wants_examples {
+                self.examples(selection, &mut examples)?;
+            }
         }
-        self.deliver_each(&selections, letters, counts).await
+        Ok(Delivered { tally, examples })
     }
 
-    /// One output after the other, between two looks at the fence.
+    fn examples(&self, selection: &Selection<'_>, examples: &mut Vec<Example>) -> Result<()> {
+        let num_rows = selection.rows.rows.num_rows();
+        for row in num_rows.saturating_sub(MAX_OF_KIND)..num_rows {
+            let origin = self.origins[selection.at.value(row) as usize];
+            examples.push(Example {
+                kind: ExampleKind::Output(selection.output.name.clone()),
+                batch: self.plan.id,
+                time_ms: self.plan.time_ms,
+                origins: records_behind(self.program, origin),
+                id: Some(json::id(&selection.rows, row)?),
+                severity: None,
+                detail: None,
+                body: cut(json::object(&selection.rows, row)?.as_bytes()),
+            });
+        }
+        Ok(())
+    }
+
+    /// One output after the other, between two looks at the fence; rows of each output over the letters.
     async fn deliver_each(
         &self,
         selections: &[Selection<'_>],
         letters: &mut Vec<Letter>,
         counts: &mut Counts,
-    ) -> Result<()> {
+    ) -> Result<BTreeMap<String, u64>> {
         let outputs = &self.program.outputs;
-        retry("the sink", self.stop, || self.sink.fence(outputs)).await?;
+        self.patience.retry(Service::Sink, || self.sink.fence(outputs)).await?;
         for selection in selections {
             let refusals = self.write(selection).await?;
             tell_refused(selection, &refusals, "is a dead letter now")?;
@@ -80,7 +122,9 @@ impl Delivery<'_> {
                 letters.push(self.refused(selection, refusal, counts)?);
             }
         }
-        for selection in self.select_letters(letters).await? {
+        let of_letters = self.select_letters(letters).await?;
+        let tally = tally(&of_letters);
+        for selection in of_letters {
             let refusals = self.write(&selection).await?;
             if let Some(refusal) =
                 refusals.iter().find(|refusal| refusal.reason == RefusalReason::Refused).cloned()
@@ -92,10 +136,12 @@ impl Delivery<'_> {
             tell_refused(&selection, &refusals, "is left as it is stored")?;
         }
         let refused = Refused { refused: counts.refused, conflict: counts.conflict };
-        retry("the sink", self.stop, || self.sink.record(outputs, self.plan.id, refused)).await
+        self.patience.retry(Service::Sink, || self.sink.record(outputs, self.plan.id, refused)).await?;
+        Ok(tally)
     }
 
-    /// All outputs at once; `false` if the batch has to go one by one, with nothing stored yet.
+    /// All outputs at once, and rows of each output over the letters; `None` if the batch has to go one by one,
+    /// with nothing stored yet.
     ///
     /// A row that is refused becomes a letter, and the rest is tried again.
     async fn deliver_whole(
@@ -103,7 +149,7 @@ impl Delivery<'_> {
         selections: &[Selection<'_>],
         letters: &mut Vec<Letter>,
         counts: &mut Counts,
-    ) -> Result<bool> {
+    ) -> Result<Option<BTreeMap<String, u64>>> {
         let before = (letters.len(), *counts);
         let first_given_up: OnceLock<Instant> = OnceLock::new();
         let mut left_out: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); selections.len()];
@@ -117,6 +163,7 @@ impl Delivery<'_> {
                 kept_rows.push(kept);
             }
             let of_letters = self.select_letters(letters).await?;
+            let tally = tally(&of_letters);
             parts.extend(of_letters.into_iter().map(|selection| (selection.output, selection.rows)));
             let refused = Refused { refused: counts.refused, conflict: counts.conflict };
             let attempt = || async {
@@ -130,12 +177,12 @@ impl Delivery<'_> {
                     outcome => Ok(outcome),
                 }
             };
-            match retry("the sink", self.stop, attempt).await? {
-                Atomic::Stored => return Ok(true),
+            match self.patience.retry(Service::Sink, attempt).await? {
+                Atomic::Stored => return Ok(Some(tally)),
                 Atomic::StoredBefore(refused) => {
                     counts.refused = refused.refused;
                     counts.conflict = refused.conflict;
-                    return Ok(true);
+                    return Ok(Some(tally));
                 }
                 Atomic::DoesNotFit(reason) | Atomic::GivenUp(reason) => break reason,
                 Atomic::Refused(index, refusals) => {
@@ -167,7 +214,7 @@ impl Delivery<'_> {
         tracing::warn!("batch {} is not stored in one transaction: {reason}", self.plan.id);
         letters.truncate(before.0);
         *counts = before.1;
-        Ok(false)
+        Ok(None)
     }
 
     /// The rows of each output over the view; a row that can't be computed is a letter.
@@ -229,7 +276,7 @@ impl Delivery<'_> {
             return Ok(Vec::new());
         }
         let write = || self.sink.write(selection.output, self.plan.id, &selection.rows);
-        retry("the sink", self.stop, write).await
+        self.patience.retry(Service::Sink, write).await
     }
 
     /// The letter of a row that the sink did not store.
@@ -274,6 +321,20 @@ impl Delivery<'_> {
         letter.value = document.map(String::into_bytes);
         letter
     }
+}
+
+fn tally(selections: &[Selection<'_>]) -> BTreeMap<String, u64> {
+    let num_rows = |selection: &Selection<'_>| selection.rows.rows.num_rows() as u64;
+    selections.iter().map(|selection| (selection.output.name.clone(), num_rows(selection))).collect()
+}
+
+/// Where the records of a row of the view lie.
+pub(crate) fn records_behind(program: &Program, origin: [Option<RowMeta>; 2]) -> Vec<(TopicPartition, i64)> {
+    let record = |side: Side| {
+        let meta = origin[side.index()]?;
+        Some((TopicPartition::new(Arc::clone(program.topic(side)), meta.partition), meta.offset))
+    };
+    Side::BOTH.into_iter().filter_map(record).collect()
 }
 
 fn refused_letter(output: &Output, refusal: Refusal) -> Error {

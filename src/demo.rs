@@ -12,7 +12,9 @@ use tokio::sync::watch;
 
 use crate::checkpoint::Location;
 use crate::cli::{DemoArgs, Shares};
+use crate::console::settings::ConsoleSettings;
 use crate::error::{Error, Result};
+use crate::live::TerminalForm;
 use crate::producer::{self, ProduceSettings};
 use crate::ranges::StartingOffsets;
 use crate::reconcile::{Scope, compare, documents_of_files, waiting};
@@ -68,6 +70,8 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         outputs: Some(outputs.clone()),
         take_over: None,
         progress: Some(folder.join("progress.jsonl")),
+        console: ConsoleSettings::new(&args.console, |name| std::env::var(name).ok())?,
+        terminal: TerminalForm::Lines,
     };
     let (stop, stopped) = watch::channel(false);
     let produce = producer::send(
@@ -85,7 +89,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         false,
     );
     let (read, records_read) = watch::channel(0u64);
-    let engine = run_until(settings, stopped, move |progress| {
+    let engine = run_until(settings, stopped.into(), move |progress| {
         say!("{progress}");
         // The other end is gone only when nobody waits any more.
         let _ = read.send(progress.total.records);

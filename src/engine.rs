@@ -10,35 +10,39 @@
 //! Whatever happens between 1 and 5, a restart runs the same batch again, with the same ranges,
 //! watermark, time and SQL; sinks store what is there already once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 use crate::admission::{Admitted, DecodedRange, Entry, Letter, admit};
 use crate::batch::{BatchId, BatchPlan, BoundedRun, SinkMode};
-use crate::checkpoint::record::{CommitRecord, Counts, LastRecord, Metadata, PartitionRecord, StateFile};
+use crate::checkpoint::record::{
+    CommitRecord, Counts, LastRecord, Metadata, PartitionRecord, StateFile, Tally,
+};
 use crate::checkpoint::{Checkpoint, Location, Recovered};
 use crate::clock::{Clock, Nanos};
 use crate::decode::Decoder;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivered, Delivery, records_behind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::example::{Example, ExampleKind, MAX_OF_KIND, cut};
 use crate::faults::{FailPoint, Faults};
+use crate::inspector::Questions;
 use crate::joining::join;
 use crate::notices::Notices;
+use crate::now::{Service, Step};
 use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
-use crate::progress::BatchProgress;
+use crate::progress::{BatchProgress, Lateness, SourceProgress, StateProgress, behind};
 use crate::query::Program;
 use crate::query::side::Side;
 use crate::ranges::{StartingOffsets, choose_ranges, data_loss, missing_topic, positions};
 use crate::resume::{fits, planned_with, stays_pending, take_on, way_out};
-use crate::retry::retry;
+use crate::retry::Patience;
 use crate::sink::SharedSink;
 use crate::source::{Extent, Records, Source};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
+use crate::steps::Steps;
 use crate::trigger::Trigger;
-use crate::verdict::{Judged, judge_pairs, judge_rows};
+use crate::verdict::{Judged, Origin, judge_pairs, judge_rows};
 use crate::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
@@ -53,6 +57,9 @@ const FIRST_IDLE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest of these pauses.
 const LONGEST_IDLE_PAUSE: Duration = Duration::from_millis(320);
+
+/// Batches give examples of their rows no more often.
+const EXAMPLES_EVERY: Duration = Duration::from_millis(200);
 
 /// How often, in milliseconds, a partition without new records is asked for the last one that was read.
 const KNOW_EVERY_MS: i64 = 5_000;
@@ -90,8 +97,12 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     options: EngineOptions,
     checkpoint: Checkpoint,
-    stop: watch::Receiver<bool>,
+    patience: Patience,
     query_id: String,
+    run_id: String,
+    last_batch: LastBatch,
+    /// What people ask of the rows in state.
+    questions: Option<Questions>,
     committed: Committed,
     pending: VecDeque<BatchPlan>,
     /// The hash of the program whose outputs are claimed.
@@ -116,6 +127,7 @@ struct Committed {
     files: [Vec<StateFile>; 2],
     retained_from: BatchId,
     total: Counts,
+    tally: Tally,
     /// The bounded run that a restart has to finish first.
     run: Option<BoundedRun>,
 }
@@ -135,10 +147,11 @@ impl Engine {
         sink: SharedSink,
         clock: Arc<dyn Clock>,
         options: EngineOptions,
-        stop: watch::Receiver<bool>,
+        patience: impl Into<Patience>,
     ) -> Result<Self> {
+        let patience = patience.into();
         let faults = Arc::clone(&options.faults);
-        let mut checkpoint = Checkpoint::open(&options.checkpoint, faults)?.patient(stop.clone());
+        let mut checkpoint = Checkpoint::open(&options.checkpoint, faults)?.patient(patience.clone());
         let mut recovered = checkpoint.recover().await?;
         if let Some(recovered) = &recovered {
             fits(&checkpoint, recovered, &program, options.replan).await?;
@@ -169,8 +182,11 @@ impl Engine {
             clock,
             options,
             checkpoint,
-            stop,
+            patience,
             query_id,
+            run_id: uuid::Uuid::new_v4().to_string(),
+            last_batch: LastBatch::default(),
+            questions: None,
             committed,
             pending: pending.into(),
             claimed: None,
@@ -179,6 +195,11 @@ impl Engine {
             notices: Notices::default(),
             is_clean: false,
         })
+    }
+
+    /// Answers questions about the rows in state between two batches.
+    pub fn answer(&mut self, questions: Questions) {
+        self.questions = Some(questions);
     }
 
     /// The program of the next batch.
@@ -206,7 +227,7 @@ impl Engine {
         if self.committed.started_ms.is_none() {
             // What can't be stored is found before anything is written down.
             let ask = || self.sink.ask(&self.program.outputs, &self.query_id);
-            retry("the sink", &self.stop, ask).await?;
+            self.patience.retry(Service::Sink, ask).await?;
         }
         self.begin().await?;
         self.claim_outputs().await.map_err(|error| match self.pending.front() {
@@ -236,7 +257,7 @@ impl Engine {
                 let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
                 while !self.is_stopping() {
-                    let mut stop = self.stop.clone();
+                    let mut stop = self.patience.stop.clone();
                     tokio::select! {
                         _ = ticks.tick() => {}
                         _ = stop.wait_for(|stop| *stop) => break,
@@ -290,7 +311,7 @@ impl Engine {
         let times = starting.times(&extents);
         let found = match times.is_empty() {
             true => PerPartition::new(),
-            false => retry("the broker", &self.stop, || self.source.offsets_for_times(&times)).await?,
+            false => self.patience.retry(Service::Broker, || self.source.offsets_for_times(&times)).await?,
         };
         let starts = starting.starts(&extents, &found)?;
         let metadata = Metadata {
@@ -363,13 +384,13 @@ impl Engine {
             None => self.committed.next.0.checked_sub(1).map(BatchId),
         };
         let claim = || self.sink.open(&self.program.outputs, &self.query_id, last_planned);
-        retry("the sink", &self.stop, claim).await?;
+        self.patience.retry(Service::Sink, claim).await?;
         self.claimed = Some(self.program.hash.clone());
         Ok(())
     }
 
     fn is_stopping(&self) -> bool {
-        *self.stop.borrow()
+        self.patience.is_stopping()
     }
 
     /// The next batch of a bounded run; `None` when it is done.
@@ -417,7 +438,9 @@ impl Engine {
         let program = planned_with(&self.checkpoint, &plan.program, &self.given).await?;
         self.go_on_with(program).await?;
         tracing::info!("batch {} was planned before: running it again as it was planned", plan.id);
-        let progress = self.execute(&plan, &PerPartition::new(), 0).await;
+        let now = self.patience.now.clone();
+        self.last_batch.begin(Instant::now());
+        let progress = self.execute(&plan, &PerPartition::new(), Steps::plan(&now, plan.id)).await;
         let progress = progress.map_err(|error| stays_pending(plan.id, error))?;
         self.pending.pop_front();
         if self.pending.is_empty() {
@@ -443,7 +466,25 @@ impl Engine {
         max_offsets: Option<u64>,
         run: Option<BoundedRun>,
     ) -> Result<Option<BatchProgress>> {
-        let started = Instant::now();
+        if let Some(questions) = &mut self.questions {
+            questions.answer(&self.committed.sides);
+        }
+        let now = self.patience.now.clone();
+        let steps = Steps::plan(&now, self.committed.next);
+        let progress = self.plan_and_run(max_offsets, run, steps).await?;
+        if progress.is_none() {
+            now.enter(self.committed.next, Step::Idle);
+        }
+        Ok(progress)
+    }
+
+    async fn plan_and_run(
+        &mut self,
+        max_offsets: Option<u64>,
+        run: Option<BoundedRun>,
+        steps: Steps<'_>,
+    ) -> Result<Option<BatchProgress>> {
+        let began = Instant::now();
         self.begin().await?;
         let extents = self.extents().await?;
         if self.known_ms.is_none_or(|known| (self.clock.now_ms() - known).abs() >= KNOW_EVERY_MS) {
@@ -454,8 +495,8 @@ impl Engine {
         self.pass(FailPoint::BeforeOffsets)?;
         self.checkpoint.append_plan(&plan, &self.program).await?;
         self.pass(FailPoint::AfterOffsets)?;
-        let planned_ms = started.elapsed().as_millis() as u64;
-        let progress = self.execute(&plan, &extents, planned_ms).await;
+        self.last_batch.begin(began);
+        let progress = self.execute(&plan, &extents, steps).await;
         progress.map(Some).map_err(|error| stays_pending(plan.id, error))
     }
 
@@ -494,7 +535,7 @@ impl Engine {
 
     /// What each partition holds now; topics that were read before must still be there.
     async fn extents(&self) -> Result<PerPartition<Extent>> {
-        let extents = retry("the broker", &self.stop, || self.source.extents()).await?;
+        let extents = self.patience.retry(Service::Broker, || self.source.extents()).await?;
         for table in &self.program.sources {
             let of_topic = |tp: &TopicPartition| tp.topic == table.topic;
             if extents.keys().any(of_topic) {
@@ -512,7 +553,7 @@ impl Engine {
     }
 
     async fn fetch(&self, ranges: &PerPartition<OffsetRange>) -> Result<Vec<Records>> {
-        retry("the broker", &self.stop, || self.source.fetch(ranges)).await
+        self.patience.retry(Service::Broker, || self.source.fetch(ranges)).await
     }
 
     /// Where each partition is read from next; the broker must still have it.
@@ -547,50 +588,135 @@ impl Engine {
         &mut self,
         plan: &BatchPlan,
         extents: &PerPartition<Extent>,
-        planned_ms: u64,
+        mut steps: Steps<'_>,
     ) -> Result<BatchProgress> {
         self.claim_outputs().await?;
         let is_again = extents.is_empty();
-        let mut steps = Steps::new(planned_ms);
+        steps.next(Step::Reading);
         let ranges = self.read(plan, extents).await?;
         self.pass(FailPoint::AfterRead)?;
-        steps.done("getBatch");
 
+        steps.next(Step::Joining);
         let mut outcome = self.compute(plan, &ranges.decoded).await?;
         self.notices.all_malformed(&ranges.decoded, &outcome.letters);
         outcome.counts.lost = ranges.lost + self.skipped(plan) + self.passed_over;
-        steps.done("addBatch");
 
+        steps.next(Step::Storing);
+        let wants_examples = self.last_batch.wants_examples();
         let delivery = Delivery {
             program: &self.program,
             sink: &self.sink,
             query_id: &self.query_id,
             plan,
-            stop: &self.stop,
+            patience: &self.patience,
             rows: &outcome.judged.rows,
             origins: &outcome.origins,
             is_again,
+            wants_examples,
         };
-        delivery.deliver(&mut outcome.letters, &mut outcome.counts).await?;
+        let Delivered { tally, mut examples } =
+            delivery.deliver(&mut outcome.letters, &mut outcome.counts).await?;
         self.pass(FailPoint::AfterSink)?;
-        steps.done("writeSink");
+        if wants_examples {
+            examples.extend(self.examples(plan, &outcome));
+        }
+        outcome.tally.outputs = tally;
 
-        self.apply_state(plan, &outcome).await?;
+        steps.next(Step::Committing);
+        let removed = self.apply_state(plan, &outcome).await?;
         self.pass(FailPoint::AfterState)?;
         self.pass(FailPoint::BeforeCommit)?;
-        let held_by = outcome.held_by.clone();
-        let commit = self.commit(plan, &ranges.decoded, outcome).await?;
+        let commit = self.commit(plan, &ranges.decoded, &outcome).await?;
         self.passed_over = 0;
         self.pass(FailPoint::AfterCommit)?;
-        steps.done("walCommit");
+        let steps_ms = steps.end();
 
         let positions =
             self.committed.partitions.iter().map(|(tp, record)| (tp.clone(), record.next_offset)).collect();
         self.source.report_position(&positions);
-        self.notices.silence(&held_by);
-        let progress = self.progress(plan, &commit, held_by, steps.done);
+        self.notices.silence(&outcome.held_by);
+        let progress = BatchProgress {
+            query_id: self.query_id.clone(),
+            run_id: self.run_id.clone(),
+            name: self.program.view.name.clone(),
+            batch_id: plan.id,
+            time_ms: plan.time_ms,
+            program: plan.program.clone(),
+            since_last_ms: self.last_batch.since_last_ms,
+            counts: commit.counts,
+            total: commit.total,
+            state: self.state_progress(&outcome.changes, &removed),
+            tally: outcome.tally,
+            total_tally: commit.tally,
+            sources: outcome.sources,
+            clocks: outcome.clocks,
+            watermark: commit.watermark,
+            has_moved: commit.watermark != plan.watermark,
+            held_by: outcome.held_by,
+            lag: plan.ranges.values().map(behind).sum(),
+            checkpoint_bytes: commit.state.iter().flatten().map(|file| file.bytes).sum(),
+            steps_ms,
+            lateness: lateness(&outcome.letters),
+            examples: examples.into(),
+        };
         progress.log();
         Ok(progress)
+    }
+
+    /// A few dead letters, and rows that rules found fault with.
+    fn examples(&self, plan: &BatchPlan, outcome: &Outcome) -> Vec<Example> {
+        let mut examples = Vec::new();
+        let mut num_of_reason: BTreeMap<&str, usize> = BTreeMap::new();
+        for letter in outcome.letters.iter().rev() {
+            let num = num_of_reason.entry(letter.reason).or_default();
+            *num += 1;
+            if *num > MAX_OF_KIND {
+                continue;
+            }
+            examples.push(Example {
+                kind: ExampleKind::Letter(letter.reason),
+                batch: plan.id,
+                time_ms: plan.time_ms,
+                origins: vec![(
+                    TopicPartition::new(Arc::clone(&letter.topic), letter.partition),
+                    letter.offset,
+                )],
+                id: None,
+                severity: None,
+                detail: letter.error.clone(),
+                body: cut(letter.value.as_deref().unwrap_or_default()),
+            });
+        }
+        examples.extend(outcome.judged.examples.iter().map(|(row, violation)| Example {
+            kind: ExampleKind::Rule(self.program.rules[violation.rule].name.clone()),
+            batch: plan.id,
+            time_ms: plan.time_ms,
+            origins: records_behind(&self.program, outcome.origins[*row as usize]),
+            id: None,
+            severity: Some(violation.severity),
+            detail: violation.detail.clone(),
+            body: Vec::new(),
+        }));
+        examples
+    }
+
+    fn state_progress(&self, changes: &[SideChanges], removed: &[usize]) -> Vec<StateProgress> {
+        let sides = Side::BOTH.into_iter().zip(self.program.inputs()).zip(changes).zip(removed);
+        sides
+            .map(|(((side, input), changes), &removed)| {
+                let state = &self.committed.sides[side.index()];
+                StateProgress {
+                    source: self.program.sources[input.source].name.clone(),
+                    rows: state.len() as u64,
+                    waiting: state.num_waiting() as u64,
+                    keys: state.keys.len() as u64,
+                    bytes: state.num_bytes() as u64,
+                    added: changes.added.len() as u64,
+                    removed: removed as u64,
+                    oldest: state.oldest(),
+                }
+            })
+            .collect()
     }
 
     /// Offsets between where the last batch ended and where this one begins: the broker had lost them.
@@ -680,6 +806,7 @@ impl Engine {
         let mut letters = Vec::new();
         let mut admitted: Vec<Rows> = Vec::new();
         let mut filtered_keys = Vec::new();
+        let mut sources = Vec::new();
         for (side, view) in Side::BOTH.into_iter().zip(self.program.inputs()) {
             let source = &self.program.sources[view.source];
             let of_source: Vec<&DecodedRange> =
@@ -690,8 +817,17 @@ impl Engine {
                 side: self.program.join.as_ref().map(|join| join.side(side)),
                 keys: &self.committed.sides[side.index()].keys,
             };
-            let Admitted { rows, filtered_keys: filtered, letters: refused } =
-                admit(&entry, &of_source, plan, &mut clocks, &mut counts).await?;
+            let mut of_source_counts = Counts::default();
+            let Admitted { rows, filtered_keys: filtered, letters: refused, event_times } =
+                admit(&entry, &of_source, plan, &mut clocks, &mut of_source_counts).await?;
+            counts.add(&of_source_counts);
+            let ranges = plan.ranges.iter().filter(|(tp, _)| tp.topic == source.topic);
+            sources.push(SourceProgress {
+                topic: Arc::clone(&source.topic),
+                counts: of_source_counts,
+                ranges: ranges.map(|(tp, range)| (tp.clone(), *range)).collect(),
+                event_times,
+            });
             letters.extend(refused);
             admitted.push(rows);
             filtered_keys.push(filtered);
@@ -719,27 +855,37 @@ impl Engine {
                 let keys = side.keys.select(&rows, &all)?.followed_by(&filtered)?;
                 let changes = vec![SideChanges::only_keys(side.schema(), keys)];
                 let shown: Vec<usize> = (0..self.program.view.schema.fields().len()).collect();
-                let judged = judge_rows(&self.program, plan, &rows.columns.project(&shown)?).await?;
+                let origins: Vec<Origin> = rows.meta.iter().map(|&meta| [Some(meta), None]).collect();
+                let judged =
+                    judge_rows(&self.program, plan, &rows.columns.project(&shown)?, &origins).await?;
                 counts.joined = rows.len() as u64;
-                (judged, rows.meta.iter().map(|&meta| [Some(meta), None]).collect(), changes)
+                (judged, origins, changes)
             }
         };
         counts.valid = judged.num_valid;
         counts.rejected = judged.num_rejected;
-        Ok(Outcome { judged, origins, changes, letters, counts, clocks, watermark, held_by })
+        let tally = Tally {
+            topics: sources.iter().map(|source| (source.topic.to_string(), source.counts.records)).collect(),
+            rules: judged.tally.clone(),
+            outputs: BTreeMap::new(),
+        };
+        Ok(Outcome { judged, origins, changes, letters, counts, tally, sources, clocks, watermark, held_by })
     }
 
-    /// Step 4, second half: the state in memory moves on, and its files are written.
-    async fn apply_state(&mut self, plan: &BatchPlan, outcome: &Outcome) -> Result<()> {
+    /// Step 4, second half: the state in memory moves on, and its files are written. How many rows left each side.
+    async fn apply_state(&mut self, plan: &BatchPlan, outcome: &Outcome) -> Result<Vec<usize>> {
+        let mut removed = Vec::new();
         for (side, changes) in Side::BOTH.into_iter().zip(&outcome.changes) {
             let files = &mut self.committed.files[side.index()];
             let state = &mut self.committed.sides[side.index()];
             let delta = if is_empty(changes) { None } else { Some(file::delta(state, changes)?) };
+            let most = state.len() + changes.added.len();
             state.apply(changes)?;
             if let Some(watermark) = outcome.watermark {
                 state.evict(watermark.saturating_sub(self.program.reach(side)));
                 state.keys.sweep(Some(watermark));
             }
+            removed.push(most - state.len());
             let Some(delta) = delta else { continue };
             if is_snapshot_due(files) {
                 let snapshot = file::snapshot(state, outcome.watermark)?;
@@ -748,7 +894,7 @@ impl Engine {
                 files.push(self.checkpoint.write_state(side, plan.id, "delta", &delta).await?);
             }
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// Step 5: the outcome becomes durable, and with it the batch is done.
@@ -756,11 +902,13 @@ impl Engine {
         &mut self,
         plan: &BatchPlan,
         ranges: &[DecodedRange],
-        outcome: Outcome,
+        outcome: &Outcome,
     ) -> Result<CommitRecord> {
         let mut total = self.committed.total;
         total.add(&outcome.counts);
         self.check_balance(&total)?;
+        let mut tally = self.committed.tally.clone();
+        tally.add(&outcome.tally);
         let mut partitions = self.committed.partitions.clone();
         for (tp, range) in &plan.ranges {
             let record = partitions.entry(tp.clone()).or_default();
@@ -788,6 +936,7 @@ impl Engine {
             program: Some(plan.program.clone()),
             counts: outcome.counts,
             total,
+            tally,
         };
         self.checkpoint.append_commit(&commit).await?;
         self.committed.next = plan.id.next();
@@ -795,6 +944,7 @@ impl Engine {
         self.committed.watermark = outcome.watermark;
         self.committed.retained_from = retained_from;
         self.committed.total = total;
+        self.committed.tally = commit.tally.clone();
         self.committed.run = plan.unfinished_run();
         if is_cleaning || !self.is_clean {
             if let Err(error) = self.checkpoint.clean(&commit).await {
@@ -822,30 +972,6 @@ impl Engine {
             .advise("this is a bug of ecomm-batch: the batch was not committed; please report it with the checkpoint"))
     }
 
-    fn progress(
-        &self,
-        plan: &BatchPlan,
-        commit: &CommitRecord,
-        held_by: HeldBy,
-        steps_ms: Vec<(&'static str, u64)>,
-    ) -> BatchProgress {
-        let sides = &self.committed.sides;
-        BatchProgress {
-            query_id: self.query_id.clone(),
-            batch_id: plan.id,
-            time_ms: plan.time_ms,
-            counts: commit.counts,
-            total: commit.total,
-            watermark: commit.watermark,
-            has_moved: commit.watermark != plan.watermark,
-            held_by,
-            state_rows: sides.iter().map(|side| side.len() as u64).sum(),
-            waiting: sides.iter().map(|side| side.num_waiting() as u64).sum(),
-            lag: plan.ranges.values().map(|range| (range.latest - range.end).max(0) as u64).sum(),
-            steps_ms,
-        }
-    }
-
     fn pass(&self, point: FailPoint) -> Result<()> {
         self.options.faults.pass(point)
     }
@@ -867,9 +993,37 @@ struct Outcome {
     changes: Vec<SideChanges>,
     letters: Vec<Letter>,
     counts: Counts,
+    tally: Tally,
+    sources: Vec<SourceProgress>,
     clocks: PerPartition<PartitionClock>,
     watermark: Option<Nanos>,
     held_by: HeldBy,
+}
+
+/// What is remembered of the batch before.
+#[derive(Debug, Default)]
+struct LastBatch {
+    began: Option<Instant>,
+    /// Milliseconds between its start and the one before.
+    since_last_ms: Option<u64>,
+    /// When a batch gave examples.
+    gave_examples: Option<Instant>,
+}
+
+impl LastBatch {
+    fn begin(&mut self, at: Instant) {
+        self.since_last_ms = self.began.map(|began| at.duration_since(began).as_millis() as u64);
+        self.began = Some(at);
+    }
+
+    /// Not more often than somebody could read them.
+    fn wants_examples(&mut self) -> bool {
+        let wants = self.gave_examples.is_none_or(|at| at.elapsed() >= EXAMPLES_EVERY);
+        if wants {
+            self.gave_examples = Some(Instant::now());
+        }
+        wants
+    }
 }
 
 impl Committed {
@@ -898,6 +1052,7 @@ impl Committed {
             files: [files(Side::Left), files(Side::Right)],
             retained_from: recovered.map_or(BatchId(0), |recovered| recovered.retained_from),
             total: commit.map(|commit| commit.total).unwrap_or_default(),
+            tally: commit.map(|commit| commit.tally.clone()).unwrap_or_default(),
             run: last_run,
         })
     }
@@ -923,21 +1078,15 @@ fn partitions_from(starts: &ByTopic<i64>) -> PerPartition<PartitionRecord> {
     per_partition(starts).into_iter().map(|(tp, next_offset)| (tp, unread(next_offset))).collect()
 }
 
-/// Milliseconds of each step.
-struct Steps {
-    done: Vec<(&'static str, u64)>,
-    since: Instant,
-}
-
-impl Steps {
-    fn new(planned_ms: u64) -> Self {
-        Self { done: vec![("queryPlanning", planned_ms)], since: Instant::now() }
+/// How late the late ones among letters are.
+fn lateness(letters: &[Letter]) -> Lateness {
+    let mut lateness = Lateness::default();
+    for letter in letters.iter().filter(|letter| letter.reason == "late") {
+        if let (Some(watermark), Some(event_time)) = (letter.watermark, letter.event_time) {
+            lateness.push(watermark.saturating_sub(event_time));
+        }
     }
-
-    fn done(&mut self, step: &'static str) {
-        self.done.push((step, self.since.elapsed().as_millis() as u64));
-        self.since = Instant::now();
-    }
+    lateness
 }
 
 fn is_empty(changes: &SideChanges) -> bool {

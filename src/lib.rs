@@ -18,8 +18,10 @@
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
 //!   their expressions mean; [`check`] shows it
 //! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`], [`mod@reset`]
-//! * how it is stopped and made to fail: [`signals`], [`retry`], [`faults`]
-//! * what people see: [`progress`], `notices`, [`live`], [`stdout`]
+//! * how it waits, is stopped and made to fail: [`retry`], [`signals`], [`faults`]
+//! * what people see: [`progress`] of each batch with an [`example`] or two, [`now`], [`telemetry`] (both over time,
+//!   and one judgement of them), `notices`, [`live`] (the terminal), [`stdout`], [`console`] (pages and metrics),
+//!   [`inspector`] (its questions to the engine)
 //! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
 //!   [`topics`], [`case`] (behaviour as data, compared as `exact_json`)
 //!
@@ -38,6 +40,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
+pub mod console;
 pub mod decode;
 pub(crate) mod delivery;
 pub mod demo;
@@ -45,11 +48,14 @@ pub mod duration;
 pub mod engine;
 pub mod error;
 pub(crate) mod exact_json;
+pub mod example;
 pub mod faults;
 pub mod inspect;
+pub mod inspector;
 pub mod joining;
 pub mod live;
 mod notices;
+pub mod now;
 pub mod offset;
 pub mod producer;
 pub mod progress;
@@ -67,6 +73,8 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod stdout;
+mod steps;
+pub mod telemetry;
 pub mod topics;
 pub mod trigger;
 pub mod verdict;

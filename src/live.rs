@@ -1,19 +1,32 @@
-//! The line at the bottom of a terminal that says how the run goes.
+//! The lines at the bottom of a terminal that say how the run goes.
 
 use std::io::Write;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::clock::{Nanos, rfc3339};
-use crate::progress::BatchProgress;
+use crate::progress::to_ms;
+use crate::telemetry::Telemetry;
+use crate::telemetry::health::{Severity, age, number};
+use crate::telemetry::history::FINE;
 
 /// Columns at the right that a line leaves free: an echoed `^C` stays on it, and goes with it.
 const FREE_COLUMNS: u16 = 4;
 
 /// Draws in a second.
 const DRAWS: u8 = 20;
+
+/// How often the lines are drawn without a batch.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// Lines at most.
+const MAX_LINES: usize = 4;
+
+/// Pieces of five seconds whose rates are drawn.
+const SPARKS: i64 = 12;
 
 /// The line of this process, so that log lines are written above it.
 static LINE: OnceLock<ProgressBar> = OnceLock::new();
@@ -33,46 +46,166 @@ impl Write for AboveLine {
     }
 }
 
-/// A line that is drawn over; on anything but a terminal it shows nothing.
-#[derive(Debug)]
-pub struct LiveLine(ProgressBar);
+/// What is shown of a run on a terminal or a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TerminalForm {
+    /// Lines that are drawn over, on a terminal; the log has a line for each batch.
+    Lines,
+    /// Warnings and errors alone.
+    Quiet,
+    /// Each batch's progress on stdout, as JSON.
+    Json,
+}
 
-impl LiveLine {
-    /// An empty line on stderr.
-    #[allow(clippy::new_without_default, reason = "making one draws on the terminal")]
-    pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, on_terminal());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+impl TerminalForm {
+    /// From the flags.
+    pub fn new(is_quiet: bool, is_json: bool) -> Self {
+        match (is_quiet, is_json) {
+            (_, true) => Self::Json,
+            (true, false) => Self::Quiet,
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
+/// Four lines that are drawn over; on anything but a terminal they show nothing.
+#[derive(Clone, Debug)]
+pub struct LiveLines {
+    bar: ProgressBar,
+    telemetry: Arc<Telemetry>,
+    console: Option<String>,
+}
+
+impl LiveLines {
+    /// Empty lines on stderr, unless another form is asked for.
+    pub fn new(form: TerminalForm, telemetry: Arc<Telemetry>, console: Option<String>) -> Self {
+        let target = if form == TerminalForm::Lines { on_terminal() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        Self(LINE.get_or_init(|| bar).clone())
+        Self { bar: LINE.get_or_init(|| bar).clone(), telemetry, console }
     }
 
-    /// Shows the last batch and the totals.
-    pub fn show(&self, progress: &BatchProgress) {
-        let total = &progress.total;
-        self.0.set_message(format!(
-            "batch {} · {} in · lag {} · to {} · {} valid {} rejected {} dead",
-            progress.batch_id,
-            total.records,
-            progress.lag,
-            progress.watermark.map_or_else(|| "-".to_owned(), clock_time),
-            total.valid,
-            total.rejected,
-            total.dead() + total.refused + total.conflict,
-        ));
-        self.0.tick();
+    /// Draws them anew, again and again; for a task beside the engine.
+    pub async fn refresh(self) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let mut ticks = tokio::time::interval(REFRESH);
+        loop {
+            ticks.tick().await;
+            self.show();
+        }
     }
 
-    /// Takes the line away.
+    /// Shows what is known now.
+    pub fn show(&self) {
+        if !self.bar.is_hidden() {
+            let columns = usize::from(Term::stderr().size().1.saturating_sub(FREE_COLUMNS)).max(20);
+            let lines = lines(&self.telemetry, self.console.as_deref());
+            let cut: Vec<String> = lines.iter().map(|line| line.chars().take(columns).collect()).collect();
+            self.bar.set_message(cut.join("\n"));
+            self.bar.tick();
+        }
+    }
+
+    /// Takes the lines away.
     pub fn clear(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
+}
+
+/// The lines: how it does, how fast, where all records are, what rules reject.
+fn lines(telemetry: &Telemetry, console: Option<&str>) -> Vec<String> {
+    let (health, now) = (telemetry.health(), telemetry.now.get());
+    let mark = match health.severity() {
+        Severity::Ok => "✓",
+        Severity::Look => "!",
+        Severity::Wrong => "✕",
+    };
+    let (last, median, p95) = telemetry
+        .history(|history| (history.last().cloned(), history.median_ms(), history.percentile_ms(95)));
+    let mut first = format!("{mark} {}  batch {}", health.state.name(), now.batch);
+    if now.step.is_of_batch() {
+        first.push_str(&format!(" {} {}", now.step.name(), age(now.since.elapsed().as_millis() as u64)));
+    }
+    let lag = telemetry.lag();
+    if lag.at_ms.is_some() {
+        first.push_str(&format!("  lag {}", number(lag.total(&telemetry.next_offsets()))));
+    }
+    if let (Some(median), Some(p95)) = (median, p95) {
+        first.push_str(&format!("  p50 {} p95 {}", age(median), age(p95)));
+    }
+    if let Some(console) = console {
+        first.push_str(&format!("  {console}"));
+    }
+    let mut lines = vec![first];
+    if let Some(finding) = health.findings.iter().find(|finding| finding.severity > Severity::Ok) {
+        lines.push(finding.sentence.clone());
+    }
+    let Some(last) = last else { return lines };
+    let rates = rates(telemetry);
+    let watermark = last.watermark.map_or_else(
+        || "no watermark yet".to_owned(),
+        |watermark| {
+            let behind = (telemetry.now_ms() - to_ms(watermark)).max(0) as u64;
+            format!("watermark {}, {} behind", clock_time(watermark), age(behind))
+        },
+    );
+    lines.push(format!(
+        "in {}/s {}  {watermark}",
+        number(rates.last().copied().unwrap_or(0)),
+        sparks(&rates)
+    ));
+    let total = &last.total;
+    lines.push(format!(
+        "{} in = {} joined + {} alone + {} waiting + {} dead + {} filtered",
+        number(total.records),
+        number(total.joined),
+        number(total.unmatched),
+        number(last.waiting()),
+        number(total.dead()),
+        number(total.filtered + total.tombstones),
+    ));
+    let mut rules: Vec<(&String, u64)> = last
+        .total_tally
+        .rules
+        .iter()
+        .map(|(name, count)| (name, count.reject))
+        .filter(|(_, n)| *n > 0)
+        .collect();
+    rules.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if !rules.is_empty() {
+        let rules: Vec<String> =
+            rules.iter().map(|(name, count)| format!("{name} {}", number(*count))).collect();
+        lines.push(format!("{} rejected: {}", number(total.rejected), rules.join(" · ")));
+    }
+    lines.truncate(MAX_LINES);
+    lines
+}
+
+/// Records a second in each of the last pieces of five seconds, the oldest first.
+fn rates(telemetry: &Telemetry) -> Vec<u64> {
+    let now_ms = telemetry.now_ms();
+    let start = now_ms.div_euclid(FINE.width_ms) * FINE.width_ms;
+    telemetry.history(|history| {
+        let at = |ago: i64| {
+            let found = history.series(FINE).find(|bucket| bucket.start_ms == start - ago * FINE.width_ms);
+            found.map_or(0, |bucket| bucket.counts.records * 1000 / FINE.width_ms as u64)
+        };
+        (1..=SPARKS).rev().map(at).collect()
+    })
+}
+
+fn sparks(values: &[u64]) -> String {
+    let most = values.iter().copied().max().unwrap_or(0).max(1);
+    values.iter().filter_map(|value| "▁▂▃▄▅▆▇█".chars().nth((value * 7 / most) as usize)).collect()
 }
 
 /// The time of day; the date is in the log.
 fn clock_time(nanos: Nanos) -> String {
-    rfc3339(nanos).chars().skip("2026-01-05T".len()).take("10:00:00".len()).collect()
+    rfc3339(nanos).chars().skip("2026-01-05T".len()).take("10:00:00".len()).chain(['Z']).collect()
 }
 
 /// Where lines are drawn over: stderr, if it is a terminal.

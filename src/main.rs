@@ -42,6 +42,9 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Run(args) => {
             ecomm_batch::run::run(RunSettings::new(&args)?).await.map(|()| ExitCode::SUCCESS)
         }
+        Command::Console(args) => {
+            ecomm_batch::console::command::execute(args).await.map(|()| ExitCode::SUCCESS)
+        }
         Command::Demo(args) => ecomm_batch::demo::demo(&args).await,
         Command::Produce(args) => ecomm_batch::producer::produce(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Topics(command) => ecomm_batch::topics::execute(command).await.map(|()| ExitCode::SUCCESS),
@@ -58,7 +61,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
 /// Whether lines are JSON: then each has its fields; as text they are in its words.
 fn start_logging(command: &Command) -> bool {
     let default = match command {
-        Command::Run(_) => "info",
+        Command::Run(args) if args.quiet => "warn",
+        Command::Run(_) | Command::Console(_) => "info",
         Command::Test(args) if args.verbose => "info",
         // What a case lets happen is what it expects.
         Command::Test(_) => "error",
@@ -71,7 +75,10 @@ fn start_logging(command: &Command) -> bool {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| AboveLine)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(
+            std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        )
         .with_target(false);
     match is_json {
         true => builder.json().flatten_event(true).init(),

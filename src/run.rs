@@ -5,20 +5,22 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use crate::batch::SinkMode;
 use crate::checkpoint::directory::NewFolders;
 use crate::checkpoint::{Checkpoint, Location};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
+use crate::console::{self, Places};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::Faults;
-use crate::live::LiveLine;
+use crate::inspector::{self, Questions};
+use crate::live::{LiveLines, TerminalForm};
+use crate::now::NowCell;
 use crate::progress::BatchProgress;
 use crate::query::Program;
 use crate::query::explain::unread_letters;
 use crate::query::folder::SqlFolder;
+use crate::retry::Patience;
 use crate::settings::{RunSettings, default_checkpoint};
 use crate::signals::asked_to_stop;
 use crate::sink::SharedSink;
@@ -26,22 +28,26 @@ use crate::sink::file::FileSink;
 use crate::sink::mongodb::{MongoDbOptions, MongoDbSink};
 use crate::sink::routed::RoutedSink;
 use crate::source::kafka::KafkaSource;
+use crate::stdout::say;
+use crate::telemetry::{About, Telemetry};
 
 /// Runs the program until its trigger is done, or until SIGTERM or SIGINT: then the batch under way
 /// is finished and committed. A second SIGINT ends the process at once, with exit code 130.
 pub async fn run(settings: RunSettings) -> Result<()> {
-    let stopped = asked_to_stop("the batch under way")?;
-    run_until(settings, stopped, |_| {}).await
+    let now = NowCell::default();
+    let under_way = now.clone();
+    let stopped = asked_to_stop(move || under_way.under_way())?;
+    run_until(settings, Patience { stop: stopped, now }, |_| {}).await
 }
 
-/// Runs until `stopped` says so; `observe` sees each batch.
+/// Runs as long as `patience` lasts; `observe` sees each batch.
 pub async fn run_until(
     settings: RunSettings,
-    stopped: watch::Receiver<bool>,
+    patience: Patience,
     observe: impl FnMut(&BatchProgress),
 ) -> Result<()> {
-    match run_engine(settings, &stopped, observe).await {
-        Err(error) if error.kind() == ErrorKind::Unavailable && *stopped.borrow() => {
+    match run_engine(settings, &patience, observe).await {
+        Err(error) if error.kind() == ErrorKind::Unavailable && patience.is_stopping() => {
             tracing::warn!("{error}: the batch under way runs again at the next start");
             Ok(())
         }
@@ -51,14 +57,67 @@ pub async fn run_until(
 
 async fn run_engine(
     settings: RunSettings,
-    stopped: &watch::Receiver<bool>,
+    patience: &Patience,
     observe: impl FnMut(&BatchProgress),
 ) -> Result<()> {
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
     let program = Arc::new(Program::plan(folder)?);
     let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
-    let query_id = known_query_id(&checkpoint, stopped).await?;
-    let query_id = query_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let telemetry = Arc::new(Telemetry::new(
+        About {
+            program: Arc::clone(&program),
+            brokers: settings.kafka.brokers.clone(),
+            checkpoint: checkpoint.clone(),
+            trigger: settings.trigger,
+            started_ms: SystemClock.now_ms(),
+            has_engine: true,
+        },
+        patience.now.clone(),
+        Arc::new(SystemClock),
+    ));
+    let (asker, questions) = inspector::channel();
+    let needs_mongodb =
+        settings.outputs.is_none() && program.outputs.iter().any(|output| output.target.is_mongodb());
+    let places = Places {
+        telemetry: Arc::clone(&telemetry),
+        asker: Some(asker),
+        kafka: settings.kafka.clone(),
+        mongodb: needs_mongodb.then(|| settings.mongodb.clone()),
+    };
+    let console = console::start(&settings.console, places)?;
+    let address = console.as_ref().map(|console| format!("http://{}", console.address));
+    if let Some(console) = &console {
+        console.tell();
+    }
+    let lines = LiveLines::new(settings.terminal, Arc::clone(&telemetry), address);
+    let refresh = tokio::spawn(lines.clone().refresh());
+    let result = open_and_run(settings, program, checkpoint, patience, &telemetry, questions, observe).await;
+    refresh.abort();
+    lines.clear();
+    let why = match &result {
+        Ok(()) => "it has done what it was asked for".to_owned(),
+        Err(error) => format!("exit {}: {}", error.kind().exit_code(), error.headline()),
+    };
+    patience.now.stop(why);
+    result
+}
+
+async fn open_and_run(
+    settings: RunSettings,
+    program: Arc<Program>,
+    checkpoint: Location,
+    patience: &Patience,
+    telemetry: &Telemetry,
+    questions: Questions,
+    observe: impl FnMut(&BatchProgress),
+) -> Result<()> {
+    let before = Checkpoint::read_only(&checkpoint)?.patient(patience.clone());
+    let metadata = before.metadata().await?;
+    let query_id = metadata.map_or_else(|| uuid::Uuid::new_v4().to_string(), |metadata| metadata.query_id);
+    // What is broken, the engine says when it opens it.
+    if let Ok(Some(records)) = before.records().await {
+        telemetry.preload(&records);
+    }
     let source = KafkaSource::new(
         &settings.kafka,
         program.sources.iter().map(|source| Arc::clone(&source.topic)),
@@ -93,9 +152,12 @@ async fn run_engine(
         faults,
     };
     let engine =
-        Engine::open(program, Arc::new(source), sink, Arc::new(SystemClock), options, stopped.clone());
+        Engine::open(program, Arc::new(source), sink, Arc::new(SystemClock), options, patience.clone());
     let result = match engine.await {
-        Ok(engine) => run_to_end(engine, &settings, observe).await,
+        Ok(mut engine) => {
+            engine.answer(questions);
+            run_to_end(engine, &settings, telemetry, observe).await
+        }
         Err(error) => Err(error),
     };
     if let (Err(_), Some(new_folders)) = (&result, new_folders) {
@@ -107,13 +169,16 @@ async fn run_engine(
 async fn run_to_end(
     mut engine: Engine,
     settings: &RunSettings,
+    telemetry: &Telemetry,
     mut observe: impl FnMut(&BatchProgress),
 ) -> Result<()> {
     let mut log = settings.progress.as_deref().map(open_progress).transpose()?;
-    let live = LiveLine::new();
-    let result = engine
+    engine
         .run(settings.trigger, |progress| {
-            live.show(progress);
+            telemetry.observe(progress);
+            if settings.terminal == TerminalForm::Json {
+                say!("{}", progress.to_json());
+            }
             if let Some(file) = &mut log
                 && let Err(error) = writeln!(file, "{}", progress.to_json())
             {
@@ -121,15 +186,7 @@ async fn run_to_end(
             }
             observe(progress);
         })
-        .await;
-    live.clear();
-    result
-}
-
-/// The query's id if the checkpoint has one already; read without the lock.
-async fn known_query_id(checkpoint: &Location, stopped: &watch::Receiver<bool>) -> Result<Option<String>> {
-    let metadata = Checkpoint::read_only(checkpoint)?.patient(stopped.clone()).metadata().await?;
-    Ok(metadata.map(|metadata| metadata.query_id))
+        .await
 }
 
 async fn connect_sink(settings: &RunSettings, program: &Program, faults: &Arc<Faults>) -> Result<SharedSink> {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Location;
 use crate::cli::{KafkaArgs, MongoDbArgs, RunArgs};
 use crate::clock::NANOS_PER_MS;
+use crate::console::settings::ConsoleSettings;
 use crate::decode::parse_timestamp;
 use crate::error::{Error, Result};
+use crate::live::TerminalForm;
 use crate::query::Program;
 use crate::ranges::{StartingOffsets, TopicStart};
 use crate::sink::mongodb::TakeOver;
@@ -55,6 +57,10 @@ pub struct RunSettings {
     pub mongodb_atomic: bool,
     /// Progress as JSON lines.
     pub progress: Option<PathBuf>,
+    /// The console.
+    pub console: ConsoleSettings,
+    /// What is drawn on a terminal.
+    pub terminal: TerminalForm,
 }
 
 impl RunSettings {
@@ -83,6 +89,8 @@ impl RunSettings {
             replan: args.replan,
             mongodb_atomic: args.mongodb_atomic,
             progress: args.progress.clone(),
+            console: ConsoleSettings::new(&args.console, |name| std::env::var(name).ok())?,
+            terminal: TerminalForm::new(args.quiet, args.json),
         })
     }
 }
@@ -188,7 +196,7 @@ pub fn kafka_config(args: &KafkaArgs) -> Result<KafkaConfig> {
 }
 
 /// Reads a file that may hold a secret; others should not be able to.
-fn read_secret(path: &Path) -> Result<String> {
+pub(crate) fn read_secret(path: &Path) -> Result<String> {
     use std::os::unix::fs::PermissionsExt;
     let cannot_read = |source: std::io::Error| {
         Error::config(format!("could not read \"{}\"", path.display())).because(source)

@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 
 /// Turns true at the first SIGTERM or SIGINT; a second SIGINT ends the process at once, with exit code 130.
 ///
-/// Neither ends the process by itself once this has returned. `what` is finished first, says the log.
+/// Neither ends the process by itself once this has returned. `what` says what is finished first, for the log.
 ///
 /// # Errors
 /// [`Internal`](crate::error::ErrorKind::Internal): the system has no signal to give.
-pub fn asked_to_stop(what: &'static str) -> Result<watch::Receiver<bool>> {
+pub fn asked_to_stop(what: impl Fn() -> String + Send + 'static) -> Result<watch::Receiver<bool>> {
     let catch = |kind| {
         signal(kind).map_err(|source| Error::internal("SIGTERM and SIGINT can't be caught").because(source))
     };
@@ -22,7 +22,7 @@ pub fn asked_to_stop(what: &'static str) -> Result<watch::Receiver<bool>> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("stopping: {what} is finished first");
+        tracing::info!("stopping: {} is finished first", what());
         stop.send_replace(true);
         interrupt.recv().await;
         std::process::exit(130);

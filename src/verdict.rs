@@ -3,22 +3,29 @@
 //! Rules that count earlier valid partners run after all others, in rounds: round k judges the k-th
 //! right row of every left row, when the verdicts on the k−1 before it are known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    ArrayRef, BooleanArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
     TimestampMillisecondArray, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 
 use crate::batch::BatchPlan;
+use crate::checkpoint::record::RuleTally;
 use crate::error::Result;
+use crate::example::MAX_OF_KIND;
 use crate::joining::{Joined, LeftSlot, rounds};
 use crate::query::Program;
 use crate::query::rule::{Rule, Severity, Violation};
-use crate::query::view::violation_fields;
+use crate::query::side::Side;
+use crate::query::view::{origin_fields, violation_fields};
+use crate::state::RowMeta;
+
+/// What is known of the records behind a row, left and right.
+pub type Origin = [Option<RowMeta>; 2];
 
 /// The rows of the view with all system columns, `_row` last: what outputs read.
 #[derive(Debug)]
@@ -29,11 +36,15 @@ pub struct Judged {
     pub num_valid: u64,
     /// How many pairs a rule rejected.
     pub num_rejected: u64,
+    /// How many pairs each rule found fault with, of all rules.
+    pub tally: BTreeMap<String, RuleTally>,
+    /// The last few of each rule: the row and what is wrong with it.
+    pub examples: Vec<(u32, Violation)>,
 }
 
 /// Judges the pairs of a join; the counts of valid partners go into its changes.
 pub async fn judge_pairs(program: &Program, plan: &BatchPlan, joined: &mut Joined) -> Result<Judged> {
-    let mut judge = Judge::new(program, plan, &joined.rows, joined.num_pairs);
+    let mut judge = Judge::new(program, plan, &joined.rows, &joined.origins, joined.num_pairs);
     let all: Vec<usize> = (0..joined.num_pairs).collect();
     judge.apply(|rule| !rule.reads_prior_valid, &all).await?;
     let mut valid: HashMap<u32, u32> = HashMap::new();
@@ -64,8 +75,13 @@ pub async fn judge_pairs(program: &Program, plan: &BatchPlan, joined: &mut Joine
 }
 
 /// Judges the rows of a program without a join: every row is asked.
-pub async fn judge_rows(program: &Program, plan: &BatchPlan, rows: &RecordBatch) -> Result<Judged> {
-    let mut judge = Judge::new(program, plan, rows, rows.num_rows());
+pub async fn judge_rows(
+    program: &Program,
+    plan: &BatchPlan,
+    rows: &RecordBatch,
+    origins: &[Origin],
+) -> Result<Judged> {
+    let mut judge = Judge::new(program, plan, rows, origins, rows.num_rows());
     let all: Vec<usize> = (0..rows.num_rows()).collect();
     judge.apply(|_| true, &all).await?;
     judge.finish()
@@ -75,6 +91,8 @@ struct Judge<'a> {
     program: &'a Program,
     plan: &'a BatchPlan,
     rows: &'a RecordBatch,
+    /// For each of them the records behind it.
+    origins: &'a [Origin],
     /// Only the first rows are pairs, which rules judge.
     num_judged: usize,
     prior_valid: Vec<Option<i64>>,
@@ -82,12 +100,19 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(program: &'a Program, plan: &'a BatchPlan, rows: &'a RecordBatch, num_judged: usize) -> Self {
+    fn new(
+        program: &'a Program,
+        plan: &'a BatchPlan,
+        rows: &'a RecordBatch,
+        origins: &'a [Origin],
+        num_judged: usize,
+    ) -> Self {
         let num_rows = rows.num_rows();
         Self {
             program,
             plan,
             rows,
+            origins,
             num_judged,
             prior_valid: vec![None; num_rows],
             violations: vec![Vec::new(); num_rows],
@@ -133,17 +158,60 @@ impl<'a> Judge<'a> {
         let valid: Vec<Option<bool>> =
             (0..num_rows).map(|row| (row < self.num_judged).then(|| self.is_valid(row))).collect();
         let num_valid = valid.iter().filter(|valid| **valid == Some(true)).count() as u64;
+        let (tally, examples) = self.count_violations();
         let prior_valid = std::mem::take(&mut self.prior_valid);
         let mut columns = self.rule_columns(self.rows, prior_valid);
         columns.push(Arc::new(BooleanArray::from(valid)));
         columns.push(self.violations_array()?);
+        columns.push(self.origins_array()?);
         columns.push(Arc::new(UInt32Array::from_iter_values(0..num_rows as u32)));
         let schema = crate::query::view::with_row(&self.program.view.output_schema());
         Ok(Judged {
             rows: RecordBatch::try_new(schema, columns)?,
             num_valid,
             num_rejected: self.num_judged as u64 - num_valid,
+            tally,
+            examples,
         })
+    }
+
+    fn count_violations(&self) -> (BTreeMap<String, RuleTally>, Vec<(u32, Violation)>) {
+        let mut of_rule = vec![RuleTally::default(); self.program.rules.len()];
+        let mut num_examples = vec![0; self.program.rules.len()];
+        let mut examples = Vec::new();
+        for (row, violations) in self.violations.iter().enumerate().rev() {
+            for violation in violations {
+                match violation.severity {
+                    Severity::Reject => of_rule[violation.rule].reject += 1,
+                    Severity::Warn => of_rule[violation.rule].warn += 1,
+                }
+                if num_examples[violation.rule] < MAX_OF_KIND {
+                    num_examples[violation.rule] += 1;
+                    examples.push((row as u32, violation.clone()));
+                }
+            }
+        }
+        (self.program.rules.iter().map(|rule| rule.name.clone()).zip(of_rule).collect(), examples)
+    }
+
+    fn origins_array(&self) -> Result<ArrayRef> {
+        let records_of = |origin: &Origin| {
+            let record = |side: Side| origin[side.index()].map(|meta| (side, meta.partition, meta.offset));
+            Side::BOTH.into_iter().filter_map(record).collect::<Vec<_>>()
+        };
+        let origins: Vec<Vec<(Side, i32, i64)>> = self.origins.iter().map(records_of).collect();
+        let flat: Vec<&(Side, i32, i64)> = origins.iter().flatten().collect();
+        let topics = StringArray::from_iter_values(flat.iter().map(|(side, ..)| self.program.topic(*side)));
+        let partitions = Int32Array::from_iter_values(flat.iter().map(|(_, partition, _)| *partition));
+        let offsets = Int64Array::from_iter_values(flat.iter().map(|(.., offset)| *offset));
+        let items = StructArray::try_new(
+            origin_fields(),
+            vec![Arc::new(topics), Arc::new(partitions), Arc::new(offsets)],
+            None,
+        )?;
+        let lengths = OffsetBuffer::from_lengths(origins.iter().map(Vec::len));
+        let field = Field::new("item", DataType::Struct(origin_fields()), false);
+        Ok(Arc::new(ListArray::try_new(Arc::new(field), lengths, Arc::new(items), None)?))
     }
 
     fn violations_array(&self) -> Result<ArrayRef> {

@@ -43,7 +43,7 @@ impl Pipeline {
     fn arguments(&self, command: &mut Command, folder: &Path) {
         command
             .args(["run", "--trigger", "available-now", "--max-offsets-per-trigger", "60"])
-            .args(["--brokers", &self.brokers, "--checkpoint"])
+            .args(["--console", "off", "--brokers", &self.brokers, "--checkpoint"])
             .arg(folder.join("checkpoint"))
             .arg("--outputs")
             .arg(folder.join("outputs"));

@@ -10,7 +10,8 @@ SELECT
     paid_order_id AS order_id,
     payment_date,
     payment_amount,
-    payment_created_at
+    payment_created_at,
+    _origins AS origins
 FROM order_payments
 WHERE payment_id IS NOT NULL
     AND order_id IS NULL;

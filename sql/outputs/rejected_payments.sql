@@ -13,6 +13,7 @@ SELECT
     order_created_at,
     payment_amount,
     payment_created_at,
-    _violations AS violations
+    _violations AS violations,
+    _origins AS origins
 FROM order_payments
 WHERE NOT _valid;

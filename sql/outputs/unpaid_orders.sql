@@ -10,7 +10,8 @@ SELECT
     customer_id,
     order_date,
     order_amount,
-    order_created_at
+    order_created_at,
+    _origins AS origins
 FROM order_payments
 WHERE order_id IS NOT NULL
     AND payment_id IS NULL;

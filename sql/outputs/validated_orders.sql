@@ -14,6 +14,7 @@ SELECT
     payment_id,
     payment_date,
     payment_amount,
-    payment_created_at
+    payment_created_at,
+    _origins AS origins
 FROM order_payments
 WHERE _valid;

@@ -37,7 +37,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::watch;
 
 use crate::batch::{BatchId, BatchPlan};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +48,7 @@ use crate::query::join_view::JoinView;
 use crate::query::reference::ReferenceFile;
 use crate::query::side::Side;
 use crate::query::sql_file::SqlFile;
+use crate::retry::Patience;
 use crate::s3;
 use crate::state::file::Loader;
 use crate::state::{KeyRegistry, SideState};
@@ -166,10 +166,10 @@ impl Checkpoint {
         Ok(Self { store, location: location.clone(), epoch: 0 })
     }
 
-    /// A store that can't be reached is waited for from here on, until `stop` says so.
+    /// A store that can't be reached is waited for from here on, as long as `patience` lasts.
     #[must_use]
-    pub fn patient(self, stop: watch::Receiver<bool>) -> Self {
-        Self { store: Box::new(Patient { store: self.store, stop }), ..self }
+    pub fn patient(self, patience: Patience) -> Self {
+        Self { store: Box::new(Patient { store: self.store, patience }), ..self }
     }
 
     /// Where it is.

@@ -2,14 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::store::Store;
 use crate::error::Result;
-use crate::retry::retry;
-
-/// For the message of an engine that is stopped meanwhile.
-const WHAT: &str = "the checkpoint";
+use crate::now::Service;
+use crate::retry::Patience;
 
 /// Each step is tried until it works, or a person stops the engine; any step of a store may be repeated.
 #[derive(Debug)]
@@ -17,28 +14,28 @@ pub struct Patient {
     /// The store itself, which gives up soon.
     pub store: Box<dyn Store>,
     /// Says when to stop.
-    pub stop: watch::Receiver<bool>,
+    pub patience: Patience,
 }
 
 #[async_trait]
 impl Store for Patient {
     async fn publish(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        retry(WHAT, &self.stop, || self.store.publish(name, bytes)).await
+        self.patience.retry(Service::Checkpoint, || self.store.publish(name, bytes)).await
     }
 
     async fn read(&self, name: &str) -> Result<Option<Bytes>> {
-        retry(WHAT, &self.stop, || self.store.read(name)).await
+        self.patience.retry(Service::Checkpoint, || self.store.read(name)).await
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>> {
-        retry(WHAT, &self.stop, || self.store.list(folder)).await
+        self.patience.retry(Service::Checkpoint, || self.store.list(folder)).await
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
-        retry(WHAT, &self.stop, || self.store.remove(name)).await
+        self.patience.retry(Service::Checkpoint, || self.store.remove(name)).await
     }
 
     async fn remove_folder(&self, name: &str) -> Result<()> {
-        retry(WHAT, &self.stop, || self.store.remove_folder(name)).await
+        self.patience.retry(Service::Checkpoint, || self.store.remove_folder(name)).await
     }
 }

@@ -235,9 +235,74 @@ impl Counts {
         self.lost += other.lost;
     }
 
+    /// Letters: records that became no row, and rows that could not be stored.
+    pub fn dead_letters(&self) -> u64 {
+        self.dead() + self.refused + self.conflict
+    }
+
     /// Records that became no row.
     pub fn dead(&self) -> u64 {
         self.malformed + self.late + self.duplicate + self.future
+    }
+}
+
+/// What went through each part of the program, by the part's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Records of each topic.
+    pub topics: BTreeMap<String, u64>,
+    /// Rows that each rule found fault with.
+    pub rules: BTreeMap<String, RuleTally>,
+    /// Rows that went to each output, those that its sink refused too.
+    pub outputs: BTreeMap<String, u64>,
+}
+
+/// Rows that a rule found fault with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RuleTally {
+    /// Rejected by it.
+    pub reject: u64,
+    /// Warned of.
+    pub warn: u64,
+}
+
+impl Tally {
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let less = |mine: &BTreeMap<String, u64>, others: &BTreeMap<String, u64>| {
+            let before = |name: &String| others.get(name).copied().unwrap_or(0);
+            mine.iter().map(|(name, count)| (name.clone(), count.saturating_sub(before(name)))).collect()
+        };
+        let rules = self.rules.iter().map(|(name, count)| {
+            let before = earlier.rules.get(name).copied().unwrap_or_default();
+            let since = RuleTally {
+                reject: count.reject.saturating_sub(before.reject),
+                warn: count.warn.saturating_sub(before.warn),
+            };
+            (name.clone(), since)
+        });
+        Self {
+            topics: less(&self.topics, &earlier.topics),
+            rules: rules.collect(),
+            outputs: less(&self.outputs, &earlier.outputs),
+        }
+    }
+
+    /// Adds another batch's.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, others) in [(&mut self.topics, &other.topics), (&mut self.outputs, &other.outputs)] {
+            for (name, count) in others {
+                *mine.entry(name.clone()).or_default() += count;
+            }
+        }
+        for (name, count) in &other.rules {
+            let mine = self.rules.entry(name.clone()).or_default();
+            mine.reject += count.reject;
+            mine.warn += count.warn;
+        }
     }
 }
 
@@ -265,6 +330,10 @@ pub struct CommitRecord {
     pub counts: Counts,
     /// Since the first batch.
     pub total: Counts,
+    /// By topics, rules and outputs, since the first batch that was committed with it; format 1 was first written
+    /// without it.
+    #[serde(default)]
+    pub tally: Tally,
 }
 
 /// `epochs/<n>`: an engine that took the checkpoint over; the newest one owns it.

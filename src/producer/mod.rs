@@ -86,7 +86,7 @@ pub async fn produce(args: &ProduceArgs) -> Result<()> {
     for topic in [&settings.orders_topic, &settings.payments_topic] {
         topics::create(&settings.kafka, topic, PARTITIONS, 1).await?;
     }
-    let stopped = asked_to_stop("what is on its way to the broker")?;
+    let stopped = asked_to_stop(|| "what is on its way to the broker".to_owned())?;
     let seed = settings.seed;
     let ledger = send(settings, stopped, true).await?;
     if let Some(path) = &args.ledger {

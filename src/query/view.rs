@@ -26,6 +26,8 @@ pub(crate) const VIOLATIONS: &str = "_violations";
 pub(crate) const BATCH_ID: &str = "_batch_id";
 /// That batch's time.
 pub(crate) const BATCH_TIME: &str = "_batch_time";
+/// The records behind the row: of the left side, then of the right.
+pub(crate) const ORIGINS: &str = "_origins";
 /// Names a row within a batch; SQL can't see it.
 pub(crate) const ROW: &str = "_row";
 /// The system table of records that became no row.
@@ -79,6 +81,7 @@ impl ViewTable {
         let mut columns = Self::rule_columns();
         columns.push(Field::new(VALID, DataType::Boolean, true));
         columns.push(Field::new(VIOLATIONS, violations_type(), false));
+        columns.push(Field::new(ORIGINS, origins_type(), false));
         self.extended(columns)
     }
 }
@@ -86,6 +89,20 @@ impl ViewTable {
 /// The type of `_violations`.
 pub(crate) fn violations_type() -> DataType {
     DataType::List(Arc::new(Field::new("item", DataType::Struct(violation_fields()), false)))
+}
+
+/// The type of `_origins`.
+pub(crate) fn origins_type() -> DataType {
+    DataType::List(Arc::new(Field::new("item", DataType::Struct(origin_fields()), false)))
+}
+
+/// The fields of one record's place.
+pub(crate) fn origin_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("topic", DataType::Utf8, false),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("offset", DataType::Int64, false),
+    ])
 }
 
 /// The fields of one violation.

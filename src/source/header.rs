@@ -14,7 +14,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 /// Calls `see` with name and value of each header, in their order; bytes of a name that are no UTF-8 are
 /// written as `\xff`.
-pub(super) fn each_header(message: &BorrowedMessage<'_>, mut see: impl FnMut(&str, Option<&[u8]>)) {
+pub(crate) fn each_header(message: &BorrowedMessage<'_>, mut see: impl FnMut(&str, Option<&[u8]>)) {
     let mut headers = ptr::null_mut();
     // SAFETY: the message is alive, and the list that librdkafka points to is the message's own.
     let found = unsafe { rd_kafka_message_headers(message.ptr(), &mut headers) };

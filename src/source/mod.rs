@@ -3,7 +3,7 @@
 //! A source knows topics, partitions and offsets; it never sees SQL. [`kafka`] is the real one,
 //! [`memory`] keeps its records in the process, for case files and fault injection.
 
-mod header;
+pub(crate) mod header;
 pub mod kafka;
 pub mod memory;
 

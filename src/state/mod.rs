@@ -10,8 +10,9 @@ mod keys;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
 
@@ -142,6 +143,7 @@ pub struct SideState {
     num_rows: usize,
     num_waiting: usize,
     num_stored: usize,
+    num_bytes: usize,
     /// The keys seen, for finding repeats.
     pub keys: KeyRegistry,
 }
@@ -149,6 +151,7 @@ pub struct SideState {
 #[derive(Debug)]
 struct Chunk {
     rows: Rows,
+    num_bytes: usize,
     alive: Vec<bool>,
     num_alive: usize,
     /// Row numbers by event time; those before `next` are gone.
@@ -166,6 +169,7 @@ impl SideState {
             num_rows: 0,
             num_waiting: 0,
             num_stored: 0,
+            num_bytes: 0,
             keys,
         }
     }
@@ -188,6 +192,20 @@ impl SideState {
     /// How many rows wait for a first partner.
     pub fn num_waiting(&self) -> usize {
         self.num_waiting
+    }
+
+    /// Memory of the columns of its rows and of what is known of them, in bytes; without the index.
+    pub fn num_bytes(&self) -> usize {
+        self.num_bytes
+    }
+
+    /// The least event time of its rows.
+    pub fn oldest(&self) -> Option<Nanos> {
+        let oldest = |chunk: &Chunk| {
+            let &row = chunk.by_time.get(chunk.next)?;
+            Some(chunk.rows.meta[row as usize].event_time)
+        };
+        self.chunks.iter().flatten().filter_map(oldest).min()
     }
 
     /// What is known of a row.
@@ -221,6 +239,29 @@ impl SideState {
             }
         }
         found
+    }
+
+    /// The first `most` rows for whose columns `is_wanted` says so; and whether all were asked before `until`.
+    pub(crate) fn find(
+        &self,
+        is_wanted: impl Fn(&RecordBatch) -> Result<BooleanArray>,
+        most: usize,
+        until: Instant,
+    ) -> Result<(Vec<RowRef>, bool)> {
+        let mut found = Vec::new();
+        for (number, chunk) in (0u32..).zip(&self.chunks) {
+            let Some(chunk) = chunk else { continue };
+            if Instant::now() > until || found.len() >= most {
+                return Ok((found, false));
+            }
+            let wanted = is_wanted(&chunk.rows.columns)?;
+            let rows = (0u32..).zip(&wanted).zip(&chunk.alive);
+            let rows = rows.filter(|((_, wanted), alive)| *wanted == Some(true) && **alive);
+            found.extend(rows.map(|((row, _), _)| RowRef { chunk: number, row }));
+        }
+        let is_whole = found.len() <= most;
+        found.truncate(most);
+        Ok((found, is_whole))
     }
 
     /// The rows behind `references`, in that order.
@@ -289,7 +330,10 @@ impl SideState {
         self.num_rows += rows.len();
         self.num_waiting += rows.meta.iter().filter(|meta| !meta.matched).count();
         self.num_stored += rows.len();
+        let num_bytes = rows.columns.get_array_memory_size() + std::mem::size_of_val(rows.meta.as_slice());
+        self.num_bytes += num_bytes;
         self.chunks.push(Some(Chunk {
+            num_bytes,
             alive: vec![true; rows.len()],
             num_alive: rows.len(),
             by_time,
@@ -323,6 +367,7 @@ impl SideState {
         }
         if chunk.num_alive == 0 {
             self.num_stored -= chunk.rows.len();
+            self.num_bytes -= chunk.num_bytes;
             self.chunks[reference.chunk as usize] = None;
         }
     }
@@ -358,6 +403,7 @@ impl SideState {
         self.num_rows = 0;
         self.num_waiting = 0;
         self.num_stored = 0;
+        self.num_bytes = 0;
         self.add(rows);
         Ok(())
     }
@@ -412,11 +458,15 @@ mod tests {
         let found = state.lookup([7, 9, 100].into_iter());
         assert_eq!(numbers(&state, &found), [1, 3, 4]);
         assert_eq!(numbers(&state, &state.older_than(30)), [2, 3]);
+        assert_eq!(state.oldest(), Some(10));
+        assert!(state.num_bytes() > 4 * size_of::<RowMeta>());
         state.evict(30);
+        assert_eq!(state.oldest(), Some(30));
         assert_eq!(state.len(), 2);
         assert_eq!(numbers(&state, &state.lookup([7, 8].into_iter())), [1]);
         state.evict(100);
         assert!(state.is_empty() && state.index.is_empty());
+        assert_eq!((state.num_bytes(), state.oldest()), (0, None));
         assert!(state.chunks.iter().all(Option::is_none));
     }
 

@@ -378,5 +378,7 @@ pub fn ecomm_batch() -> Command {
     ] {
         command.env_remove(name);
     }
+    // Many engines run side by side; the tests of the console ask for one.
+    command.env("ECOMM_BATCH_CONSOLE", "off");
     command
 }

@@ -1,0 +1,168 @@
+//! What the console's flags mean: where it listens, who may log in, and what does not go together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::users::UsersFrom;
+use crate::error::{Error, Result};
+
+/// Where the console is by default.
+const DEFAULT: &str = "127.0.0.1:9021";
+
+/// What has to be written to have the login of a laptop.
+const DEVELOPMENT: &str = "yes-this-is-a-laptop";
+
+/// The console's flags.
+#[derive(Args, Clone, Debug)]
+pub struct ConsoleArgs {
+    /// Where the console listens; off for none.
+    #[arg(long, env = "ECOMM_BATCH_CONSOLE", value_name = "HOST:PORT|off", default_value = DEFAULT)]
+    pub console: String,
+    /// Who may log in: a file of lines name:read|full:hash, 0600; without it admin, by a link that is printed at the start.
+    #[arg(long, env = "ECOMM_BATCH_CONSOLE_USERS", value_name = "FILE")]
+    pub console_users: Option<PathBuf>,
+    /// The address by which browsers reach the console through a proxy, which has to speak TLS: https://host.
+    #[arg(long, env = "ECOMM_BATCH_CONSOLE_BEHIND_PROXY", value_name = "URL")]
+    pub console_behind_proxy: Option<String>,
+    /// Serve /metrics, /healthz and /readyz at another address too, without login.
+    #[arg(long, env = "ECOMM_BATCH_METRICS", value_name = "HOST:PORT")]
+    pub metrics: Option<SocketAddr>,
+}
+
+/// What they mean.
+#[derive(Clone, Debug)]
+pub struct ConsoleSettings {
+    /// Where it listens; `None` for no console.
+    pub(super) address: Option<SocketAddr>,
+    /// Nobody asked for this address: if it is taken, there is no console.
+    pub(super) is_default: bool,
+    /// Who may log in.
+    pub(super) users: UsersFrom,
+    /// The proxy before it.
+    pub(super) proxy: Option<String>,
+    /// Where metrics are served without login.
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+impl ConsoleSettings {
+    /// No console.
+    pub const OFF: Self =
+        Self { address: None, is_default: true, users: UsersFrom::Link, proxy: None, metrics: None };
+
+    /// From the flags, and from variables that hold secrets.
+    ///
+    /// # Errors
+    /// [`Config`](crate::error::ErrorKind::Config): an address that is none; users that are missing where others than
+    /// this machine reach the console.
+    pub fn new(args: &ConsoleArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        if args.console == "off" {
+            return match args.metrics {
+                None => Ok(Self::OFF),
+                Some(_) => Err(Error::config("--metrics is served by the console, which is off")
+                    .advise("leave --console off away")),
+            };
+        }
+        let address: SocketAddr = args.console.replace("localhost", "127.0.0.1").parse().map_err(|_| {
+            Error::config(format!("--console \"{}\" is no address", args.console))
+                .advise("write 127.0.0.1:9021, [::1]:9021 or off")
+        })?;
+        let hash = variable("ECOMM_BATCH_CONSOLE_PASSWORD_HASH");
+        let development = variable("ECOMM_BATCH_CONSOLE_DEV_LOGIN");
+        let users = match (&args.console_users, hash, development.as_deref()) {
+            (Some(path), ..) => UsersFrom::File(path.clone()),
+            (None, Some(hash), _) => UsersFrom::Hash(hash),
+            (None, None, Some(DEVELOPMENT)) => UsersFrom::Development,
+            (None, None, Some(_)) => {
+                return Err(Error::config("ECOMM_BATCH_CONSOLE_DEV_LOGIN lets everybody in").advise(format!(
+                    "set it to {DEVELOPMENT} where only this machine reaches the console, or leave it away"
+                )));
+            }
+            (None, None, None) => UsersFrom::Link,
+        };
+        let proxy = args.console_behind_proxy.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+        if let Some(url) = proxy.as_ref().filter(|url| !is_origin(url)) {
+            return Err(Error::config(format!("--console-behind-proxy \"{url}\" is no address of a proxy"))
+                .advise("write https://host"));
+        }
+        let is_local = address.ip().is_loopback();
+        if !is_local && matches!(users, UsersFrom::Link) {
+            return Err(Error::config(format!("others than this machine reach the console on {address}, and it has no users"))
+                .advise("name them in a file: --console-users FILE; `ecomm-batch console hash-password` makes its hashes"));
+        }
+        let is_container = matches!(users, UsersFrom::Development);
+        if !is_local && proxy.is_none() && !is_container {
+            return Err(Error::config(format!("passwords would cross the network in the open to {address}"))
+                .advise("let a proxy speak TLS and name it: --console-behind-proxy https://host"));
+        }
+        Ok(Self {
+            address: Some(address),
+            is_default: args.console == DEFAULT,
+            users,
+            proxy,
+            metrics: args.metrics,
+        })
+    }
+}
+
+/// `scheme://authority` and nothing else.
+fn is_origin(url: &str) -> bool {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(
+        console: &str,
+        users: bool,
+        proxy: Option<&str>,
+        variables: &[(&str, &str)],
+    ) -> Result<ConsoleSettings> {
+        let args = ConsoleArgs {
+            console: console.to_owned(),
+            console_users: users.then(|| PathBuf::from("users")),
+            console_behind_proxy: proxy.map(str::to_owned),
+            metrics: None,
+        };
+        let variable =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+        ConsoleSettings::new(&args, variable)
+    }
+
+    #[test]
+    fn who_listens_to_others_has_users_and_tls() {
+        let development = [("ECOMM_BATCH_CONSOLE_DEV_LOGIN", DEVELOPMENT)];
+        let proxy = Some("https://batch.example");
+        for (console, users, proxy, variables, problem) in [
+            ("127.0.0.1:9021", false, None, &[][..], ""),
+            ("localhost:9021", false, None, &[], ""),
+            ("[::1]:0", false, None, &[], ""),
+            ("off", false, None, &[], ""),
+            ("0.0.0.0:9021", false, None, &[], "it has no users"),
+            ("[::]:9021", false, None, &[], "it has no users"),
+            ("10.0.0.1:9021", false, proxy, &[], "it has no users"),
+            ("0.0.0.0:9021", true, None, &[], "in the open"),
+            ("0.0.0.0:9021", true, proxy, &[], ""),
+            ("0.0.0.0:9021", true, Some("batch.example"), &[], "is no address of a proxy"),
+            ("0.0.0.0:9021", true, Some("https://batch.example/x"), &[], "is no address of a proxy"),
+            ("0.0.0.0:9021", false, None, &development, ""),
+            ("127.0.0.1:9021", false, None, &[("ECOMM_BATCH_CONSOLE_DEV_LOGIN", "1")], "lets everybody in"),
+            ("9021", false, None, &[], "is no address"),
+        ] {
+            match settings(console, users, proxy, variables) {
+                Ok(_) => assert_eq!(problem, "", "{console}"),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(
+                        !problem.is_empty() && text.contains(problem) && text.contains("help:"),
+                        "{console}: {text}"
+                    );
+                }
+            }
+        }
+    }
+}
