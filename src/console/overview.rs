@@ -20,6 +20,9 @@ use crate::telemetry::history::{Bucket, FINE};
 /// What the charts show, in milliseconds.
 const SPAN_MS: i64 = FINE.width_ms * FINE.len as i64;
 
+/// What they show at least.
+const LEAST_SPAN_MS: i64 = 60_000;
+
 /// Batches of the table.
 const MAX_BATCHES: usize = 10;
 
@@ -78,10 +81,12 @@ pub(super) fn banner(health: &Health) -> Markup {
 
 fn charts(telemetry: &Telemetry) -> Markup {
     let now_ms = telemetry.now_ms();
-    let span = (now_ms - SPAN_MS, now_ms);
     let buckets: Vec<Bucket> = telemetry.history(|history| {
-        history.series(FINE).filter(|bucket| bucket.start_ms >= span.0).cloned().collect()
+        history.series(FINE).filter(|bucket| bucket.start_ms >= now_ms - SPAN_MS).cloned().collect()
     });
+    // A young engine fills the width.
+    let first_ms = buckets.first().map_or(now_ms, |bucket| bucket.start_ms);
+    let span = (first_ms.clamp(now_ms - SPAN_MS, now_ms - LEAST_SPAN_MS), now_ms);
     let lag = telemetry.lag();
     let per_second = |value: fn(&Bucket) -> u64| {
         gaps_are_zero(&buckets, span, |bucket| value(bucket) as f64 / (FINE.width_ms as f64 / 1000.0))

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::checkpoint::record::Counts;
 use crate::now::{Service, Step};
-use crate::progress::{BatchProgress, to_ms};
+use crate::progress::{BatchProgress, StateProgress, to_ms};
 use crate::telemetry::Telemetry;
 use crate::telemetry::lag::Lag;
 use crate::trigger::Trigger;
@@ -383,8 +383,11 @@ fn watermark(writer: &mut Writer<'_>, batch: &BatchProgress) -> Result<(), FmtEr
     )
 }
 
+/// Name, help and value of a gauge of a side.
+type Gauge = (&'static str, &'static str, fn(&StateProgress) -> u64);
+
 fn state(writer: &mut Writer<'_>, batch: &BatchProgress) -> Result<(), FmtError> {
-    let gauges: [(&str, &str, fn(&crate::progress::StateProgress) -> u64); 4] = [
+    let gauges: [Gauge; 4] = [
         ("ecomm_batch_state_rows", "Rows that can still match", |side| side.rows),
         ("ecomm_batch_state_waiting_rows", "Rows that wait for a first partner", |side| side.waiting),
         ("ecomm_batch_state_keys", "PRIMARY KEY values that are remembered", |side| side.keys),

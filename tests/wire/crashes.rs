@@ -108,8 +108,8 @@ impl Script<'_> {
             record.clock.last_record_ms = None;
         }
         let summary = format!(
-            "{:?} {:?} {:?} {:?} {:?}",
-            commit.counts, commit.total, commit.watermark, commit.partitions, commit.rows
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
+            commit.counts, commit.total, commit.tally, commit.watermark, commit.partitions, commit.rows
         );
         Left { documents, commit: summary, batches: commit.batch_id.0 + 1 }
     }

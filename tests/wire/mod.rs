@@ -1,5 +1,6 @@
 //! Real Apache Kafka and real mongod, started for the tests.
 
+mod http;
 mod pipeline;
 mod services;
 
@@ -13,6 +14,9 @@ mod bad_input;
 
 /// One batch, many batches, uneven ones with restarts: the same.
 mod splits;
+
+/// The console, as a browser and a scraper meet it.
+mod console;
 
 /// Killed at every step.
 mod crashes;
