@@ -407,6 +407,9 @@ impl Checkpoint {
     }
 
     /// Writes a state file of this engine.
+    ///
+    /// # Errors
+    /// [`Fenced`](ErrorKind::Fenced) if a newer engine has cleaned up meanwhile.
     pub async fn write_state(
         &self,
         side: Side,
@@ -415,7 +418,11 @@ impl Checkpoint {
         bytes: &Bytes,
     ) -> Result<StateFile> {
         let name = format!("{}/{batch}-{}.{kind}.parquet", STATE_FOLDERS[side.index()], self.epoch);
-        self.store.publish(&name, bytes).await?;
+        if let Err(error) = self.store.publish(&name, bytes).await {
+            // A newer engine may have removed what was being written.
+            self.assert_newest().await?;
+            return Err(error);
+        }
         Ok(StateFile::of(name, bytes))
     }
 

@@ -65,7 +65,7 @@ async fn people_see_what_the_engine_does() {
         ("/rules", &["amount_matches", "paid "]),
         ("/rules/amount_matches", &["order_amount = payment_amount", "orders-console/"]),
         ("/outcomes", &["validated_orders", "&quot;origins&quot;"]),
-        ("/outcomes?kind=malformed", &["payments-console/"]),
+        ("/outcomes?kind=malformed", &["s-console/"]),
         ("/checkpoint", &["ecomm-batch checkpoint verify", "done"]),
         ("/checkpoint/0", &["Offsets", "joined"]),
         ("/api/progress", &["\"runId\"", "\"sources\"", "\"numInputRows\""]),
