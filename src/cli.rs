@@ -108,12 +108,9 @@ pub struct ConsoleCommandArgs {
     /// MongoDB.
     #[command(flatten)]
     pub mongodb: MongoDbArgs,
-    /// The folder of the SQL program.
-    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
-    pub sql: PathBuf,
-    /// The checkpoint: a folder, or s3://bucket/prefix; by default checkpoints/ and the name of the join view.
-    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT", value_name = "DIR|URL")]
-    pub checkpoint: Option<Location>,
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
     /// The console.
     #[command(flatten)]
     pub console: ConsoleArgs,
@@ -135,12 +132,9 @@ pub enum ConsoleCommand {
 /// Flags of `reset`.
 #[derive(Args, Clone, Debug)]
 pub struct ResetArgs {
-    /// The folder of the SQL program, which names the collections.
-    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
-    pub sql: PathBuf,
-    /// The checkpoint: a folder, or s3://bucket/prefix; by default checkpoints/ and the name of the join view.
-    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT", value_name = "DIR|URL")]
-    pub checkpoint: Option<Location>,
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
     /// Remove what belongs to this query too, whose checkpoint is lost; without --yes the ids are listed.
     #[arg(long, value_name = "ID")]
     pub query: Option<String>,
@@ -150,6 +144,17 @@ pub struct ResetArgs {
     /// Do it.
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Which pipeline: its SQL and its checkpoint.
+#[derive(Args, Clone, Debug)]
+pub struct PipelineArgs {
+    /// The folder of the SQL program.
+    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
+    pub sql: PathBuf,
+    /// The checkpoint: a folder, or s3://bucket/prefix; by default checkpoints/ and the name of the join view.
+    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT", value_name = "DIR|URL")]
+    pub checkpoint: Option<Location>,
 }
 
 /// How to reach Kafka.
@@ -186,12 +191,9 @@ pub struct RunArgs {
     /// MongoDB.
     #[command(flatten)]
     pub mongodb: MongoDbArgs,
-    /// The folder of the SQL program.
-    #[arg(long, env = "ECOMM_BATCH_SQL", default_value = "sql")]
-    pub sql: PathBuf,
-    /// Offsets, state and commits: a folder, or s3://bucket/prefix; by default checkpoints/ and the name of the join view.
-    #[arg(long, env = "ECOMM_BATCH_CHECKPOINT", value_name = "DIR|URL")]
-    pub checkpoint: Option<Location>,
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
     /// When a batch starts: an interval such as 5s (0s: at once), available-now, or once.
     #[arg(long, env = "ECOMM_BATCH_TRIGGER", default_value = "0s")]
     pub trigger: String,

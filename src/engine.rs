@@ -708,7 +708,7 @@ impl Engine {
                 StateProgress {
                     source: self.program.sources[input.source].name.clone(),
                     rows: state.len() as u64,
-                    waiting: state.num_waiting() as u64,
+                    waiting: Some(state.num_waiting() as u64),
                     keys: state.keys.len() as u64,
                     bytes: state.num_bytes() as u64,
                     added: changes.added.len() as u64,
@@ -963,8 +963,7 @@ impl Engine {
             Some(_) => self.committed.sides.iter().map(|side| side.num_waiting() as u64).sum(),
             None => 0,
         };
-        let accounted =
-            total.tombstones + total.dead() + total.filtered + total.joined + total.unmatched + waiting;
+        let accounted = total.settled() + waiting;
         if total.records == accounted {
             return Ok(());
         }

@@ -188,14 +188,9 @@ fn lines(telemetry: &Telemetry, console: Option<&str>) -> Vec<String> {
 /// Records a second in each of the last pieces of five seconds, the oldest first.
 fn rates(telemetry: &Telemetry) -> Vec<u64> {
     let now_ms = telemetry.now_ms();
-    let start = now_ms.div_euclid(FINE.width_ms) * FINE.width_ms;
-    telemetry.history(|history| {
-        let at = |ago: i64| {
-            let found = history.series(FINE).find(|bucket| bucket.start_ms == start - ago * FINE.width_ms);
-            found.map_or(0, |bucket| bucket.counts.records * 1000 / FINE.width_ms as u64)
-        };
-        (1..=SPARKS).rev().map(at).collect()
-    })
+    let span = (now_ms - SPARKS * FINE.width_ms, now_ms);
+    let counts = telemetry.history(|history| history.filled(FINE, span, |bucket| bucket.counts.records));
+    counts.into_iter().map(|(_, count)| count * 1000 / FINE.width_ms as u64).collect()
 }
 
 fn sparks(values: &[u64]) -> String {

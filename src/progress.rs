@@ -3,6 +3,7 @@
 //! Field names of the JSON are those of Spark's `StreamingQueryProgress`, so that known dashboards
 //! read it; what Spark does not have is beside them (`counts`, `total`, `rules`, `outputs`, `heldBy`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -15,7 +16,7 @@ use crate::offset::{OffsetRange, PerPartition, per_partition};
 use crate::query::Program;
 use crate::query::source_table::SourceTable;
 use crate::query::source_view::SourceView;
-use crate::watermark::{HeldBy, PartitionClock};
+use crate::watermark::{HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 
 /// What a batch did and how long it took.
 #[derive(Clone, Debug)]
@@ -121,8 +122,8 @@ pub struct StateProgress {
     pub source: String,
     /// Rows that can still match.
     pub rows: u64,
-    /// Rows that wait for a first partner.
-    pub waiting: u64,
+    /// Rows that wait for a first partner; a checkpoint does not say how many of each side do.
+    pub waiting: Option<u64>,
     /// PRIMARY KEY values that are remembered.
     pub keys: u64,
     /// Memory of the rows' columns, in bytes.
@@ -174,6 +175,21 @@ impl BatchProgress {
         commit: &CommitRecord,
         before: Option<&CommitRecord>,
     ) -> Self {
+        let clocks: PerPartition<PartitionClock> =
+            per_partition(&commit.partitions).into_iter().map(|(tp, record)| (tp, record.clock)).collect();
+        let none = BTreeSet::new();
+        let policies: Vec<WatermarkPolicy> =
+            program.sources.iter().map(|source| source.watermark.clone()).collect();
+        let held_by = WatermarkInput {
+            current: plan.watermark,
+            clocks: &clocks,
+            ranges: &plan.ranges,
+            pinned: plan.run.as_ref().map_or(&none, |run| &run.pinned),
+            now_ms: plan.time_ms,
+            query_start_ms: metadata.started_ms,
+        }
+        .advance(&policies)
+        .held_by;
         let of_topic = |topic: &str| {
             let ranges = plan.ranges.iter().filter(|(tp, _)| *tp.topic == *topic);
             ranges.map(|(tp, range)| (tp.clone(), *range)).collect()
@@ -191,7 +207,7 @@ impl BatchProgress {
         let side = |(input, &rows): (&SourceView, &u64)| StateProgress {
             source: program.sources[input.source].name.clone(),
             rows,
-            waiting: rows,
+            waiting: None,
             keys: 0,
             bytes: 0,
             added: 0,
@@ -212,13 +228,10 @@ impl BatchProgress {
             sources: program.sources.iter().map(source).collect(),
             tally,
             state: program.inputs().zip(&commit.rows).map(side).collect(),
-            clocks: per_partition(&commit.partitions)
-                .into_iter()
-                .map(|(tp, record)| (tp, record.clock))
-                .collect(),
+            clocks,
             watermark: commit.watermark,
             has_moved: commit.watermark != plan.watermark,
-            held_by: HeldBy::AllIdle,
+            held_by,
             lag: plan.ranges.values().map(behind).sum(),
             checkpoint_bytes: commit.state.iter().flatten().map(|file| file.bytes).sum(),
             steps_ms: Vec::new(),
@@ -244,7 +257,8 @@ impl BatchProgress {
 
     /// Rows that wait for a first partner.
     pub fn waiting(&self) -> u64 {
-        self.state.iter().map(|side| side.waiting).sum()
+        let of_sides: Option<u64> = self.state.iter().map(|side| side.waiting).sum();
+        of_sides.unwrap_or_else(|| self.total.records.saturating_sub(self.total.settled()))
     }
 
     /// Letters of the batch.

@@ -32,8 +32,8 @@ struct Plan {
 
 /// Shows what it would remove; with `--yes` removes it.
 pub async fn reset(args: &ResetArgs) -> Result<ExitCode> {
-    let program = Program::plan(SqlFolder::read(&args.sql, |name| std::env::var(name).ok())?)?;
-    let location = args.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
+    let program = Program::plan(SqlFolder::read(&args.pipeline.sql, |name| std::env::var(name).ok())?)?;
+    let location = args.pipeline.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
     let checkpoint = Checkpoint::read_only(&location)?;
     // One that has lost it is what an interrupted reset leaves.
     let metadata = checkpoint.metadata().await?;

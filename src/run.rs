@@ -70,7 +70,6 @@ async fn run_engine(
             checkpoint: checkpoint.clone(),
             trigger: settings.trigger,
             started_ms: SystemClock.now_ms(),
-            has_engine: true,
         },
         patience.now.clone(),
         Arc::new(SystemClock),
@@ -114,8 +113,10 @@ async fn open_and_run(
     let before = Checkpoint::read_only(&checkpoint)?.patient(patience.clone());
     let metadata = before.metadata().await?;
     let query_id = metadata.map_or_else(|| uuid::Uuid::new_v4().to_string(), |metadata| metadata.query_id);
-    // What is broken, the engine says when it opens it.
-    if let Ok(Some(records)) = before.records().await {
+    // For who looks at the console; what is broken, the engine says when it opens it.
+    if settings.console.is_on()
+        && let Ok(Some(records)) = before.records().await
+    {
         telemetry.preload(&records);
     }
     let source = KafkaSource::new(

@@ -77,8 +77,8 @@ impl RunSettings {
         Ok(Self {
             kafka: kafka_config(&args.kafka)?,
             mongodb: mongodb_uri(&args.mongodb)?,
-            sql: args.sql.clone(),
-            checkpoint: args.checkpoint.clone(),
+            sql: args.pipeline.sql.clone(),
+            checkpoint: args.pipeline.checkpoint.clone(),
             trigger,
             max_offsets_per_trigger: args.max_offsets_per_trigger,
             starting_offsets: starting_offsets(&args.starting_offsets)?,

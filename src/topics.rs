@@ -1,5 +1,6 @@
 //! `topics`: create, list, tail.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -13,6 +14,7 @@ use crate::cli::TopicsCommand;
 use crate::error::{Error, Result};
 use crate::ranges::missing_topic;
 use crate::settings::kafka_config;
+use crate::source::Extent;
 use crate::source::kafka::{KafkaConfig, QuietContext, bad_property};
 use crate::stdout::say;
 
@@ -119,10 +121,29 @@ fn consumer(config: &KafkaConfig) -> Result<BaseConsumer<QuietContext>> {
         .map_err(|source| bad_property(&source))
 }
 
+/// Topics by name with what each of their partitions holds; without Kafka's own.
+pub(crate) type Topics = BTreeMap<String, BTreeMap<i32, Extent>>;
+
+/// All topics of a cluster.
+pub(crate) fn with_extents(
+    consumer: &BaseConsumer<QuietContext>,
+    timeout: Duration,
+) -> std::result::Result<Topics, KafkaError> {
+    let metadata = consumer.fetch_metadata(None, timeout)?;
+    let mut topics = Topics::new();
+    for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
+        let of_topic = topics.entry(topic.name().to_owned()).or_default();
+        for partition in topic.partitions() {
+            let (earliest, latest) = consumer.fetch_watermarks(topic.name(), partition.id(), timeout)?;
+            of_topic.insert(partition.id(), Extent { earliest, latest });
+        }
+    }
+    Ok(topics)
+}
+
 fn list(config: &KafkaConfig) -> Result<()> {
     let consumer = consumer(config)?;
-    let metadata =
-        consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|source| unreachable(config, &source))?;
+    let topics = with_extents(&consumer, ANSWER_TIMEOUT).map_err(|source| unreachable(config, &source))?;
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header([
         "topic",
@@ -130,22 +151,9 @@ fn list(config: &KafkaConfig) -> Result<()> {
         "earliest",
         "latest",
     ]);
-    let mut topics: Vec<_> =
-        metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")).collect();
-    topics.sort_by_key(|topic| topic.name());
-    for topic in topics {
-        let mut partitions: Vec<_> = topic.partitions().iter().collect();
-        partitions.sort_by_key(|partition| partition.id());
-        for partition in partitions {
-            let (earliest, latest) = consumer
-                .fetch_watermarks(topic.name(), partition.id(), ANSWER_TIMEOUT)
-                .map_err(|source| unreachable(config, &source))?;
-            table.add_row([
-                topic.name().to_owned(),
-                partition.id().to_string(),
-                earliest.to_string(),
-                latest.to_string(),
-            ]);
+    for (topic, partitions) in topics {
+        for (partition, Extent { earliest, latest }) in partitions {
+            table.add_row([topic.clone(), partition.to_string(), earliest.to_string(), latest.to_string()]);
         }
     }
     say!("{table}");

@@ -195,21 +195,18 @@ impl<'a> Judge<'a> {
     }
 
     fn origins_array(&self) -> Result<ArrayRef> {
-        let records_of = |origin: &Origin| {
-            let record = |side: Side| origin[side.index()].map(|meta| (side, meta.partition, meta.offset));
-            Side::BOTH.into_iter().filter_map(record).collect::<Vec<_>>()
-        };
-        let origins: Vec<Vec<(Side, i32, i64)>> = self.origins.iter().map(records_of).collect();
-        let flat: Vec<&(Side, i32, i64)> = origins.iter().flatten().collect();
-        let topics = StringArray::from_iter_values(flat.iter().map(|(side, ..)| self.program.topic(*side)));
-        let partitions = Int32Array::from_iter_values(flat.iter().map(|(_, partition, _)| *partition));
-        let offsets = Int64Array::from_iter_values(flat.iter().map(|(.., offset)| *offset));
+        let record = |origin: &Origin, side: Side| origin[side.index()].map(|meta| (side, meta));
+        let records = |origin: &Origin| Side::BOTH.map(|side| record(origin, side)).into_iter().flatten();
+        let flat: Vec<(Side, RowMeta)> = self.origins.iter().flat_map(records).collect();
+        let topics = StringArray::from_iter_values(flat.iter().map(|(side, _)| self.program.topic(*side)));
+        let partitions = Int32Array::from_iter_values(flat.iter().map(|(_, meta)| meta.partition));
+        let offsets = Int64Array::from_iter_values(flat.iter().map(|(_, meta)| meta.offset));
         let items = StructArray::try_new(
             origin_fields(),
             vec![Arc::new(topics), Arc::new(partitions), Arc::new(offsets)],
             None,
         )?;
-        let lengths = OffsetBuffer::from_lengths(origins.iter().map(Vec::len));
+        let lengths = OffsetBuffer::from_lengths(self.origins.iter().map(|origin| records(origin).count()));
         let field = Field::new("item", DataType::Struct(origin_fields()), false);
         Ok(Arc::new(ListArray::try_new(Arc::new(field), lengths, Arc::new(items), None)?))
     }

@@ -217,6 +217,16 @@ impl Checkpoint {
         .advise("leave the work to it, or stop it and start this one again"))
     }
 
+    /// Writes a file of an engine that has claimed the checkpoint. A newer one may have removed what was being
+    /// written: then that is the error.
+    async fn publish(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let Err(error) = self.store.publish(name, bytes).await else { return Ok(()) };
+        match self.assert_newest().await {
+            Err(fenced) if fenced.kind() == ErrorKind::Fenced => Err(fenced),
+            _ => Err(error),
+        }
+    }
+
     /// Who the query is; `None` if the checkpoint is new.
     pub async fn metadata(&self) -> Result<Option<Metadata>> {
         let bytes = self.store.read("metadata").await?;
@@ -348,7 +358,7 @@ impl Checkpoint {
 
     /// Writes `metadata`.
     pub async fn begin(&self, metadata: &Metadata) -> Result<()> {
-        self.store.publish("metadata", &seal("metadata", metadata)?).await
+        self.publish("metadata", &seal("metadata", metadata)?).await
     }
 
     /// Writes the intent of a batch, its SQL first.
@@ -359,7 +369,7 @@ impl Checkpoint {
         self.assert_newest().await?;
         self.store_program(program).await?;
         let name = format!("offsets/{}", plan.id);
-        self.store.publish(&name, &seal(&name, &OffsetRecord::from(plan))?).await
+        self.publish(&name, &seal(&name, &OffsetRecord::from(plan))?).await
     }
 
     /// Stores the text of a program and its reference files once; `program.json` is written last.
@@ -373,7 +383,7 @@ impl Checkpoint {
             let copy = format!("sql/{hash}/reference-{number}");
             // Left by a crash before program.json: the hash names the same content.
             self.store.remove(&copy).await?;
-            self.store.publish(&copy, &file.bytes).await?;
+            self.publish(&copy, &file.bytes).await?;
         }
         let references = folder.references.iter().map(|file| (file.location.clone(), file.name.clone()));
         let record = ProgramRecord {
@@ -381,7 +391,7 @@ impl Checkpoint {
             references: references.collect(),
             fingerprint: Some(Fingerprint::of(program)),
         };
-        self.store.publish(&name, &seal(&name, &record)?).await
+        self.publish(&name, &seal(&name, &record)?).await
     }
 
     /// What state was kept under by a stored program, if it was written down: for one whose text this engine
@@ -418,11 +428,7 @@ impl Checkpoint {
         bytes: &Bytes,
     ) -> Result<StateFile> {
         let name = format!("{}/{batch}-{}.{kind}.parquet", STATE_FOLDERS[side.index()], self.epoch);
-        if let Err(error) = self.store.publish(&name, bytes).await {
-            // A newer engine may have removed what was being written.
-            self.assert_newest().await?;
-            return Err(error);
-        }
+        self.publish(&name, bytes).await?;
         Ok(StateFile::of(name, bytes))
     }
 
@@ -460,7 +466,7 @@ impl Checkpoint {
     pub async fn append_commit(&self, commit: &CommitRecord) -> Result<()> {
         self.assert_newest().await?;
         let name = format!("commits/{}", commit.batch_id);
-        self.store.publish(&name, &seal(&name, commit)?).await?;
+        self.publish(&name, &seal(&name, commit)?).await?;
         for from in self.numbers("rollbacks").await?.into_iter().filter(|&from| from <= commit.batch_id.0) {
             self.store.remove(&format!("rollbacks/{from}")).await?;
         }

@@ -235,6 +235,11 @@ impl Counts {
         self.lost += other.lost;
     }
 
+    /// Records that don't wait any more: with those that do they are all that were read.
+    pub fn settled(&self) -> u64 {
+        self.tombstones + self.dead() + self.filtered + self.joined + self.unmatched
+    }
+
     /// Letters: records that became no row, and rows that could not be stored.
     pub fn dead_letters(&self) -> u64 {
         self.dead() + self.refused + self.conflict

@@ -29,7 +29,7 @@ impl Checkpoint {
         self.assert_newest().await?;
         self.store_program(program).await?;
         let name = format!("replans/{}", self.epoch);
-        self.store.publish(&name, &seal(&name, &record)?).await?;
+        self.publish(&name, &seal(&name, &record)?).await?;
         pending.iter_mut().for_each(|plan| record.apply(plan));
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Checkpoint {
             // While batches run again nothing is removed: the record of a rollback before still holds.
             if self.store.read(&name).await?.is_none() {
                 let record = RollbackRecord { retained_from: rollback.retained_from };
-                self.store.publish(&name, &seal(&name, &record)?).await?;
+                self.publish(&name, &seal(&name, &record)?).await?;
             }
         }
         for id in &rollback.remove {

@@ -19,6 +19,15 @@ pub(super) struct Asset {
 }
 
 impl Asset {
+    const fn new(
+        stem: &'static str,
+        extension: &'static str,
+        content_type: &'static str,
+        text: &'static str,
+    ) -> Self {
+        Self { stem, extension, content_type, text, address: OnceLock::new() }
+    }
+
     /// Its address.
     pub(super) fn address(&self) -> &str {
         self.address.get_or_init(|| {
@@ -29,31 +38,16 @@ impl Asset {
 }
 
 /// The style sheet.
-pub(super) static STYLE: Asset = Asset {
-    stem: "console",
-    extension: "css",
-    content_type: "text/css; charset=utf-8",
-    text: include_str!("assets/console.css"),
-    address: OnceLock::new(),
-};
+pub(super) static STYLE: Asset =
+    Asset::new("console", "css", "text/css; charset=utf-8", include_str!("assets/console.css"));
 
 /// The script.
-pub(super) static SCRIPT: Asset = Asset {
-    stem: "console",
-    extension: "js",
-    content_type: "text/javascript; charset=utf-8",
-    text: include_str!("assets/console.js"),
-    address: OnceLock::new(),
-};
+pub(super) static SCRIPT: Asset =
+    Asset::new("console", "js", "text/javascript; charset=utf-8", include_str!("assets/console.js"));
 
 /// The icon.
-pub(super) static ICON: Asset = Asset {
-    stem: "favicon",
-    extension: "svg",
-    content_type: "image/svg+xml",
-    text: include_str!("assets/favicon.svg"),
-    address: OnceLock::new(),
-};
+pub(super) static ICON: Asset =
+    Asset::new("favicon", "svg", "image/svg+xml", include_str!("assets/favicon.svg"));
 
 /// Serves one of the three; nothing is looked up on a disk.
 pub(super) async fn serve(Path(name): Path<String>) -> Response {

@@ -44,10 +44,10 @@ fn print_hash() -> Result<()> {
 async fn alone(args: &ConsoleCommandArgs) -> Result<()> {
     let mut stopped = asked_to_stop(|| "the console".to_owned())?;
     let settings = ConsoleSettings::new(&args.console, |name| std::env::var(name).ok())?;
-    let folder = SqlFolder::read(&args.sql, |name| std::env::var(name).ok())?;
+    let folder = SqlFolder::read(&args.pipeline.sql, |name| std::env::var(name).ok())?;
     let program = Arc::new(Program::plan(folder)?);
     let kafka = kafka_config(&args.kafka)?;
-    let checkpoint = args.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
+    let checkpoint = args.pipeline.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
     let needs_mongodb = program.outputs.iter().any(|output| output.target.is_mongodb());
     let now = NowCell::default();
     now.stop("no engine runs in this process; what is shown of it is what its checkpoint says");
@@ -58,7 +58,6 @@ async fn alone(args: &ConsoleCommandArgs) -> Result<()> {
             checkpoint: checkpoint.clone(),
             trigger: Trigger::Once,
             started_ms: SystemClock.now_ms(),
-            has_engine: false,
         },
         now,
         Arc::new(SystemClock),
@@ -75,7 +74,6 @@ async fn alone(args: &ConsoleCommandArgs) -> Result<()> {
         );
     };
     console.tell();
-    let mut known = None;
     let mut ticks = tokio::time::interval(READ_EVERY);
     loop {
         tokio::select! {
@@ -83,11 +81,7 @@ async fn alone(args: &ConsoleCommandArgs) -> Result<()> {
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
         match Checkpoint::read_only(&checkpoint)?.records().await {
-            Ok(Some(mut records)) => {
-                records.commits.retain(|id, _| known.is_none_or(|known| *id > known));
-                known = records.commits.keys().next_back().copied().or(known);
-                telemetry.preload(&records);
-            }
+            Ok(Some(records)) => telemetry.preload(&records),
             Ok(None) => {}
             Err(error) => tracing::warn!("{error}"),
         }

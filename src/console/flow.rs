@@ -50,7 +50,7 @@ pub(super) fn pairs(batch: &BatchProgress) -> Vec<Node> {
 
 /// Whether each record is accounted for: read, and found again.
 pub(super) fn balance(batch: &BatchProgress) -> (u64, u64) {
-    (batch.total.records, fates(batch).iter().map(|node| node.count).sum())
+    (batch.total.records, batch.total.settled() + batch.waiting())
 }
 
 /// Heights of a column's bars, together at most [`HEIGHT`].

@@ -15,6 +15,7 @@ use crate::offset::TopicPartition;
 use crate::source::header::each_header;
 use crate::source::kafka::{KafkaConfig, QuietContext, bad_property};
 use crate::source::{Extent, Records};
+use crate::topics::{Topics, with_extents};
 
 /// How long the broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,9 +87,6 @@ pub(super) struct Found {
     pub(super) next: BTreeMap<i32, i64>,
 }
 
-/// A topic and its partitions' ends.
-pub(super) type Topics = BTreeMap<String, BTreeMap<i32, Extent>>;
-
 /// Reads for people.
 pub(super) struct Browser {
     config: KafkaConfig,
@@ -131,17 +129,7 @@ impl Browser {
     pub(super) async fn topics(&self) -> Result<Topics> {
         self.blocking(|config| {
             let consumer = consumer(config, false)?;
-            let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|e| away(config, &e))?;
-            let mut topics = Topics::new();
-            for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
-                let of_topic = topics.entry(topic.name().to_owned()).or_default();
-                for partition in topic.partitions() {
-                    let ends = consumer.fetch_watermarks(topic.name(), partition.id(), ANSWER_TIMEOUT);
-                    let (earliest, latest) = ends.map_err(|e| away(config, &e))?;
-                    of_topic.insert(partition.id(), Extent { earliest, latest });
-                }
-            }
-            Ok(topics)
+            with_extents(&consumer, ANSWER_TIMEOUT).map_err(|error| away(config, &error))
         })
         .await
     }

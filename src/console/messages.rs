@@ -15,10 +15,12 @@ use serde_json::{Value, json};
 use super::App;
 use super::guard::Visitor;
 use super::kafka::{Found, From, MAX_RECORDS, Search};
+use super::outcomes::REASONS;
 use super::page::{bytes_as_text, count, dump, frame, time, visible};
 use crate::clock::rfc3339_ms;
 use crate::decode::parse_timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::example::{Example, ExampleKind};
 use crate::offset::TopicPartition;
 use crate::source::Record;
 use crate::telemetry::health::bytes as in_bytes;
@@ -126,21 +128,27 @@ impl Asked {
         }))
     }
 
-    /// The same question from another place.
+    /// The question with another place to begin, as an address below `root`.
+    fn address(&self, root: &str, topic: &str, place: &[(&str, &str)]) -> String {
+        let filters =
+            [("p", &self.p), ("n", &self.n), ("has", &self.has), ("field", &self.field), ("iso", &self.iso)];
+        let filters = filters.map(|(name, value)| (name, value.as_str()));
+        let pairs = filters.iter().chain(place).filter(|(_, value)| !value.is_empty());
+        let pairs: Vec<String> =
+            pairs.map(|(name, value)| format!("{name}={}", super::address(value))).collect();
+        format!("{root}/topics/{}/messages?{}", super::address(topic), pairs.join("&"))
+    }
+
+    /// Where the next page begins.
     fn go_on(&self, topic: &str, next: &BTreeMap<i32, i64>) -> String {
         let after: Vec<String> =
             next.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
-        let escape = super::address;
-        format!(
-            "/topics/{}/messages?p={}&n={}&has={}&field={}&iso={}&after={}",
-            escape(topic),
-            escape(&self.p),
-            escape(&self.n),
-            escape(&self.has),
-            escape(&self.field),
-            escape(&self.iso),
-            escape(&after.join(","))
-        )
+        self.address("", topic, &[("after", &after.join(","))])
+    }
+
+    /// The same for machines.
+    fn as_json(&self, topic: &str) -> String {
+        self.address("/api", topic, &[("from", &self.from), ("at", &self.at), ("after", &self.after)])
     }
 }
 
@@ -155,18 +163,12 @@ fn fate(history: &History, next: Option<i64>, tp: &TopicPartition, offset: i64) 
         let mut ranges = batch.sources.iter().flat_map(|source| &source.ranges);
         ranges.any(|(of, range)| of == tp && (range.start..range.end).contains(&offset))
     });
-    let letter = history.kinds().find_map(|kind| {
-        let of_record = |example: &&crate::example::Example| {
-            matches!(example.kind, crate::example::ExampleKind::Letter(_))
-                && example.origins.iter().any(|(of, at)| of == tp && *at == offset)
-        };
-        history.examples(kind).find(of_record).map(|_| kind.clone())
-    });
-    match (batch, letter) {
-        (Some(batch), Some(crate::example::ExampleKind::Letter(reason))) => {
-            format!("batch {}, dead letter: {reason}", batch.batch_id)
-        }
-        (Some(batch), _) => format!("batch {}", batch.batch_id),
+    let is_of_record = |example: &Example| example.origins.iter().any(|(of, at)| of == tp && *at == offset);
+    let reason =
+        REASONS.into_iter().find(|reason| history.examples(&ExampleKind::Letter(reason)).any(is_of_record));
+    match (batch, reason) {
+        (Some(batch), Some(reason)) => format!("batch {}, dead letter: {reason}", batch.batch_id),
+        (Some(batch), None) => format!("batch {}", batch.batch_id),
         (None, _) => "read".to_owned(),
     }
 }
@@ -231,7 +233,7 @@ fn table(app: &App, topic: &str, asked: &Asked, found: &Found) -> Markup {
             @if !found.next.is_empty() && found.ended != "at the ends" {
                 a href=(asked.go_on(topic, &found.next)) { "Go on from here" } " · "
             }
-            a href=(json_address(topic, asked)) { "as JSON" }
+            a href=(asked.as_json(topic)) { "as JSON" }
         }
         div .scroll tabindex="0" role="region" aria-label="Records" {
             table .cards .records {
@@ -360,12 +362,6 @@ pub(super) async fn value(
         Ok(None) => (StatusCode::NOT_FOUND, "There is no record at that offset.").into_response(),
         Err(error) => refused(&error),
     }
-}
-
-fn json_address(topic: &str, asked: &Asked) -> String {
-    let page = asked.go_on(topic, &BTreeMap::new());
-    format!("/api{page}&from={}&at={}", super::address(&asked.from), super::address(&asked.at))
-        .replace("&after=&", "&")
 }
 
 /// An error as an answer for machines.

@@ -89,7 +89,9 @@ fn charts(telemetry: &Telemetry) -> Markup {
     let span = (first_ms.clamp(now_ms - SPAN_MS, now_ms - LEAST_SPAN_MS), now_ms);
     let lag = telemetry.lag();
     let per_second = |value: fn(&Bucket) -> u64| {
-        gaps_are_zero(&buckets, span, |bucket| value(bucket) as f64 / (FINE.width_ms as f64 / 1000.0))
+        let counts = telemetry.history(|history| history.filled(FINE, (first_ms, now_ms), value));
+        let rate = |count: u64| count as f64 * 1000.0 / FINE.width_ms as f64;
+        counts.into_iter().map(|(at, count)| (at, Some(rate(count)))).collect::<Vec<_>>()
     };
     let each = |value: &dyn Fn(&Bucket) -> Option<f64>| {
         buckets.iter().map(|bucket| (bucket.start_ms, value(bucket))).collect::<Vec<_>>()
@@ -175,26 +177,6 @@ fn charts(telemetry: &Telemetry) -> Markup {
         ),
     ];
     html! { @for chart in &all { (chart.draw()) } }
-}
-
-/// A bucket without a batch is a rate of nothing, once there was one.
-fn gaps_are_zero(
-    buckets: &[Bucket],
-    span: (i64, i64),
-    value: impl Fn(&Bucket) -> f64,
-) -> Vec<(i64, Option<f64>)> {
-    let Some(first) = buckets.first() else { return Vec::new() };
-    let mut found = buckets.iter().peekable();
-    let mut points = Vec::new();
-    let mut at = first.start_ms;
-    while at + FINE.width_ms <= span.1 {
-        match found.next_if(|bucket| bucket.start_ms == at) {
-            Some(bucket) => points.push((at, Some(value(bucket)))),
-            None => points.push((at, Some(0.0))),
-        }
-        at += FINE.width_ms;
-    }
-    points
 }
 
 fn batches(telemetry: &Telemetry) -> Markup {

@@ -120,7 +120,7 @@ fn ladder(telemetry: &Telemetry) -> Markup {
                         tr {
                             td data-th="source" { (side.source) }
                             td .right data-th="can still match" { (count(side.rows)) }
-                            td .right data-th="wait for a first partner" { (count(side.waiting)) }
+                            td .right data-th="wait for a first partner" { @match side.waiting { Some(waiting) => (count(waiting)), None => "–" } }
                             td .right data-th="keys remembered" { (count(side.keys)) }
                             td .right data-th="memory" { (bytes(side.bytes)) }
                             td data-th="oldest" { (event_time(side.oldest)) }

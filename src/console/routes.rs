@@ -165,7 +165,6 @@ mod tests {
             checkpoint: Location::Folder("/nowhere/checkpoint".into()),
             trigger: Trigger::Once,
             started_ms: 0,
-            has_engine: true,
         };
         let address = HOST.parse().expect("an address");
         Arc::new(App {

@@ -14,7 +14,7 @@ use crate::checkpoint::record::RuleTally;
 use crate::example::{Example, ExampleKind};
 use crate::telemetry::Telemetry;
 use crate::telemetry::health::percent;
-use crate::telemetry::history::COARSE;
+use crate::telemetry::history::{Bucket, COARSE};
 
 /// Minutes of the small bars.
 const BARS: i64 = 60;
@@ -36,18 +36,15 @@ fn told(telemetry: &Telemetry) -> Vec<Told> {
         let rules = telemetry.about.program.rules.iter().map(|rule| {
             let tally =
                 last.and_then(|batch| batch.total_tally.rules.get(&rule.name)).copied().unwrap_or_default();
-            let minute = |ago: i64| {
-                let start = now_ms.div_euclid(COARSE.width_ms) * COARSE.width_ms - ago * COARSE.width_ms;
-                let found = history.series(COARSE).find(|bucket| bucket.start_ms == start);
-                found
-                    .and_then(|bucket| bucket.tally.rules.get(&rule.name))
-                    .map_or(0, |count| count.reject + count.warn)
+            let of_rule = |bucket: &Bucket| {
+                bucket.tally.rules.get(&rule.name).map_or(0, |count| count.reject + count.warn)
             };
+            let span = (now_ms - (BARS - 1) * COARSE.width_ms, now_ms + COARSE.width_ms);
             Told {
                 name: rule.name.clone(),
                 tally,
                 pairs: last.map_or(0, |batch| batch.total.valid + batch.total.rejected),
-                minutes: (0..BARS).rev().map(minute).collect(),
+                minutes: history.filled(COARSE, span, of_rule).into_iter().map(|(_, count)| count).collect(),
                 newest: history.examples(&ExampleKind::Rule(rule.name.clone())).next().cloned(),
             }
         });

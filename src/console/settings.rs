@@ -51,6 +51,11 @@ impl ConsoleSettings {
     pub const OFF: Self =
         Self { address: None, is_default: true, users: UsersFrom::Link, proxy: None, metrics: None };
 
+    /// Whether there may be a console.
+    pub fn is_on(&self) -> bool {
+        self.address.is_some()
+    }
+
     /// From the flags, and from variables that hold secrets.
     ///
     /// # Errors
@@ -91,8 +96,8 @@ impl ConsoleSettings {
             return Err(Error::config(format!("others than this machine reach the console on {address}, and it has no users"))
                 .advise("name them in a file: --console-users FILE; `ecomm-batch console hash-password` makes its hashes"));
         }
-        let is_container = matches!(users, UsersFrom::Development);
-        if !is_local && proxy.is_none() && !is_container {
+        let is_development = matches!(users, UsersFrom::Development);
+        if !is_local && proxy.is_none() && !is_development {
             return Err(Error::config(format!("passwords would cross the network in the open to {address}"))
                 .advise("let a proxy speak TLS and name it: --console-behind-proxy https://host"));
         }

@@ -10,13 +10,13 @@ use serde::Deserialize;
 
 use super::App;
 use super::guard::Visitor;
-use super::kafka::Topics;
 use super::login::audit;
 use super::page::{count, event_time, fragment, frame, freshness, live as live_part, time};
 use super::users::Role;
 use crate::error::Result;
 use crate::offset::TopicPartition;
 use crate::telemetry::lag::Lag;
+use crate::topics::Topics;
 use crate::watermark::HeldBy;
 
 /// Partitions and replicas of a topic that is created here, at most.

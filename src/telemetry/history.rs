@@ -60,18 +60,19 @@ impl Bucket {
         self.tally.outputs.values().sum()
     }
 
-    fn push(&mut self, batch: &BatchProgress) {
-        self.batches += 1;
-        self.counts.add(&batch.counts);
-        self.tally.add(&batch.tally);
-        for &(step, ms) in &batch.steps_ms {
-            *self.steps_ms.entry(step).or_default() += ms;
+    fn of(batch: &BatchProgress) -> Self {
+        Self {
+            start_ms: batch.time_ms,
+            batches: 1,
+            counts: batch.counts,
+            tally: batch.tally.clone(),
+            steps_ms: batch.steps_ms.iter().copied().collect(),
+            longest_ms: batch.duration_ms(),
+            lateness: batch.lateness.clone(),
+            watermark: batch.watermark,
+            state_rows: batch.state.iter().map(|side| side.rows).collect(),
+            state_bytes: batch.state.iter().map(|side| side.bytes).sum(),
         }
-        self.longest_ms = self.longest_ms.max(batch.duration_ms());
-        self.lateness.add(&batch.lateness);
-        self.watermark = batch.watermark;
-        self.state_rows = batch.state.iter().map(|side| side.rows).collect();
-        self.state_bytes = batch.state.iter().map(|side| side.bytes).sum();
     }
 
     fn add(&mut self, later: &Self) {
@@ -108,7 +109,7 @@ impl Series {
             self.buckets.push_back(Bucket { start_ms, ..Bucket::default() });
         }
         if let Some(last) = self.buckets.back_mut() {
-            last.push(batch);
+            last.add(&Bucket::of(batch));
         }
         let oldest = start_ms - self.resolution.width_ms * self.resolution.len as i64;
         while self.buckets.len() > self.resolution.len
@@ -181,6 +182,22 @@ impl History {
         series.buckets.iter()
     }
 
+    /// A value for each whole bucket's time in `[from_ms, to_ms)`, the oldest first, with 0 where there was no batch.
+    pub fn filled(
+        &self,
+        resolution: Resolution,
+        (from_ms, to_ms): (i64, i64),
+        value: impl Fn(&Bucket) -> u64,
+    ) -> Vec<(i64, u64)> {
+        let start = |ms: i64| ms.div_euclid(resolution.width_ms) * resolution.width_ms;
+        let mut found =
+            self.series(resolution).skip_while(|bucket| bucket.start_ms < start(from_ms)).peekable();
+        (start(from_ms)..start(to_ms))
+            .step_by(resolution.width_ms as usize)
+            .map(|at| (at, found.next_if(|bucket| bucket.start_ms == at).map_or(0, &value)))
+            .collect()
+    }
+
     /// The batches of `[from_ms, to_ms)` added up, in whole buckets.
     pub fn sum(&self, resolution: Resolution, from_ms: i64, to_ms: i64) -> Bucket {
         let mut sum = Bucket { start_ms: from_ms, ..Bucket::default() };
@@ -193,11 +210,6 @@ impl History {
     /// Examples of a kind, the newest first.
     pub fn examples(&self, kind: &ExampleKind) -> impl Iterator<Item = &Example> {
         self.examples.get(kind).into_iter().flatten()
-    }
-
-    /// The kinds that there are examples of.
-    pub fn kinds(&self) -> impl Iterator<Item = &ExampleKind> {
-        self.examples.keys()
     }
 
     /// The batch time at which the watermark last moved.

@@ -384,17 +384,18 @@ fn watermark(writer: &mut Writer<'_>, batch: &BatchProgress) -> Result<(), FmtEr
 }
 
 /// Name, help and value of a gauge of a side.
-type Gauge = (&'static str, &'static str, fn(&StateProgress) -> u64);
+type Gauge = (&'static str, &'static str, fn(&StateProgress) -> Option<u64>);
 
 fn state(writer: &mut Writer<'_>, batch: &BatchProgress) -> Result<(), FmtError> {
     let gauges: [Gauge; 4] = [
-        ("ecomm_batch_state_rows", "Rows that can still match", |side| side.rows),
+        ("ecomm_batch_state_rows", "Rows that can still match", |side| Some(side.rows)),
         ("ecomm_batch_state_waiting_rows", "Rows that wait for a first partner", |side| side.waiting),
-        ("ecomm_batch_state_keys", "PRIMARY KEY values that are remembered", |side| side.keys),
-        ("ecomm_batch_state_bytes", "Memory of the rows", |side| side.bytes),
+        ("ecomm_batch_state_keys", "PRIMARY KEY values that are remembered", |side| Some(side.keys)),
+        ("ecomm_batch_state_bytes", "Memory of the rows", |side| Some(side.bytes)),
     ];
     for (name, help, value) in gauges {
-        let series = batch.state.iter().map(|side| (label("source", &side.source), value(side) as f64));
+        let series =
+            batch.state.iter().filter_map(|side| Some((label("source", &side.source), value(side)? as f64)));
         writer.gauges(name, help, series)?;
     }
     writer.gauge(

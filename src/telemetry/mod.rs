@@ -21,7 +21,7 @@ use crate::checkpoint::{Location, Records};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::example::ExampleKind;
-use crate::now::{Now, NowCell};
+use crate::now::NowCell;
 use crate::offset::PerPartition;
 use crate::progress::{BatchProgress, to_ms};
 use crate::query::Program;
@@ -49,8 +49,6 @@ pub struct About {
     pub trigger: Trigger,
     /// When it was started, in milliseconds.
     pub started_ms: i64,
-    /// Whether an engine runs in this process.
-    pub has_engine: bool,
 }
 
 /// What is known of an engine, for whoever looks.
@@ -89,14 +87,18 @@ impl Telemetry {
         }
     }
 
-    /// The batches that a checkpoint keeps, so that a start has a past. Their durations are not known.
+    /// The batches that a checkpoint keeps and that are not known yet, so that a start has a past. Their durations
+    /// are not known.
     pub fn preload(&self, records: &Records) {
+        let known = self.history(|history| history.last().map(|batch| batch.batch_id));
         let mut before = None;
         for (id, commit) in &records.commits {
-            let Some(plan) = records.plans.get(id) else { continue };
-            let progress =
-                BatchProgress::of_record(&self.about.program, &records.metadata, plan, commit, before);
-            self.observe(&progress);
+            if known.is_none_or(|known| *id > known)
+                && let Some(plan) = records.plans.get(id)
+            {
+                let (program, metadata) = (&self.about.program, &records.metadata);
+                self.observe(&BatchProgress::of_record(program, metadata, plan, commit, before));
+            }
             before = Some(commit);
         }
     }
@@ -240,11 +242,6 @@ fn newest_letter(history: &History) -> Option<String> {
 
 fn elapsed_ms(since: Instant) -> u64 {
     since.elapsed().as_millis() as u64
-}
-
-/// How long the engine has been where it is.
-pub fn age_ms(now: &Now) -> u64 {
-    elapsed_ms(now.since)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
