@@ -97,4 +97,32 @@ async fn people_see_what_the_engine_does() {
 
     terminate(&engine).await;
     assert!(engine.wait().expect("reaped").success());
+    without_an_engine(&pipeline).await;
+}
+
+/// What the checkpoint says stands for the engine: the same counts, and every record accounted for.
+async fn without_an_engine(pipeline: &Pipeline<'_>) {
+    let port = free_port();
+    let mut console = pipeline
+        .command("console")
+        .args(["--checkpoint", &pipeline.checkpoint, "--console", &format!("127.0.0.1:{port}")])
+        .arg("--console-users")
+        .arg(pipeline.folder.path().join("users"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    until("the console answers", async || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let bob = log_in(port, "name=bob&password=battery+staple");
+    let get = |path: &str| ask(port, "GET", path, &[("Cookie", &bob)], "").body;
+    until("the checkpoint is read", async || get("/").contains("accounted for")).await;
+    assert!(get("/").contains("accounted for <strong class=\"ok-text\">"), "{}", get("/"));
+    let validated = pipeline.count("validated_orders").await;
+    assert!(
+        get("/api/outcomes").contains(&format!("\"validated_orders\":{validated}")),
+        "{}",
+        get("/api/outcomes")
+    );
+    assert!(get("/api/status").contains("no engine runs in this process"), "{}", get("/api/status"));
+    terminate(&console).await;
+    assert!(console.wait().expect("reaped").success());
 }
