@@ -3,6 +3,7 @@
 //! An in-process Kafka-protocol broker (librdkafka's mock cluster), the producer, and the engine
 //! with the shipped SQL, which writes its outputs as files.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -108,7 +109,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         }
     };
     let (ran, ledger) = tokio::join!(engine, work);
-    ran?;
+    let console = ran?;
     let ledger = ledger?;
     ledger.write(&ledger_file)?;
     let mut found = documents_of_files(&outputs)?;
@@ -125,6 +126,12 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     say!("  head -n 3 {}/rejected_payments/*.jsonl    with the rules that were broken", outputs.display());
     say!("  ls {}/rules    add a rule: a new file, nothing else", args.sql.display());
     say!("  ecomm-batch run --trigger 5s    the same on your Kafka and MongoDB");
+    if let Some(console) = console.filter(|_| std::io::stdout().is_terminal()) {
+        say!("  http://{}    the console, until Ctrl-C", console.address);
+        tokio::signal::ctrl_c()
+            .await
+            .map_err(|source| Error::internal("could not wait for Ctrl-C").because(source))?;
+    }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

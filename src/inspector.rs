@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, Scalar, StringArray};
 use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{CastOptions, cast_with_options};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::Result;
+use crate::error;
 use crate::sink::{DocumentIds, OutputRows, json};
 use crate::state::{RowMeta, SideState};
 
@@ -51,13 +52,28 @@ pub fn channel() -> (Asker, Questions) {
     (Asker(asker), Questions(questions))
 }
 
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// A batch is under way, or too many ask.
+    Busy,
+    /// Nobody answers any more.
+    Stopped,
+}
+
 impl Asker {
     /// The answer, if there is one in time; a batch that is under way has to end first.
-    pub async fn ask(&self, column: &str, value: &str, patience: Duration) -> Option<Answer> {
+    pub async fn ask(&self, column: &str, value: &str, patience: Duration) -> Result<Answer, NoAnswer> {
         let (answer, answered) = oneshot::channel();
         let question = Question { column: column.to_owned(), value: value.to_owned(), answer };
-        self.0.try_send(question).ok()?;
-        tokio::time::timeout(patience, answered).await.ok()?.ok()
+        self.0.try_send(question).map_err(|error| match error {
+            TrySendError::Full(_) => NoAnswer::Busy,
+            TrySendError::Closed(_) => NoAnswer::Stopped,
+        })?;
+        match tokio::time::timeout(patience, answered).await {
+            Ok(answer) => answer.map_err(|_| NoAnswer::Stopped),
+            Err(_) => Err(NoAnswer::Busy),
+        }
     }
 }
 
@@ -75,7 +91,7 @@ impl Questions {
     }
 }
 
-fn find(sides: &[SideState], column: &str, value: &str) -> Result<Answer> {
+fn find(sides: &[SideState], column: &str, value: &str) -> error::Result<Answer> {
     let mut answer = Answer::default();
     let until = Instant::now() + BUDGET;
     for (number, side) in sides.iter().enumerate() {

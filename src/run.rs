@@ -4,12 +4,13 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::batch::SinkMode;
 use crate::checkpoint::directory::NewFolders;
 use crate::checkpoint::{Checkpoint, Location};
 use crate::clock::{Clock, SystemClock};
-use crate::console::{self, Places};
+use crate::console::{self, Console, Places};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::Faults;
@@ -37,19 +38,21 @@ pub async fn run(settings: RunSettings) -> Result<()> {
     let now = NowCell::default();
     let under_way = now.clone();
     let stopped = asked_to_stop(move || under_way.under_way())?;
-    run_until(settings, Patience { stop: stopped, now }, |_| {}).await
+    run_until(settings, Patience { stop: stopped, now }, |_| {}).await?;
+    Ok(())
 }
 
-/// Runs as long as `patience` lasts; `observe` sees each batch.
+/// Runs as long as `patience` lasts; `observe` sees each batch. The console, if there is one, goes on until it is
+/// dropped.
 pub async fn run_until(
     settings: RunSettings,
     patience: Patience,
     observe: impl FnMut(&BatchProgress),
-) -> Result<()> {
+) -> Result<Option<Console>> {
     match run_engine(settings, &patience, observe).await {
         Err(error) if error.kind() == ErrorKind::Unavailable && patience.is_stopping() => {
             tracing::warn!("{error}: the batch under way runs again at the next start");
-            Ok(())
+            Ok(None)
         }
         other => other,
     }
@@ -59,7 +62,7 @@ async fn run_engine(
     settings: RunSettings,
     patience: &Patience,
     observe: impl FnMut(&BatchProgress),
-) -> Result<()> {
+) -> Result<Option<Console>> {
     let folder = SqlFolder::read(&settings.sql, |name| std::env::var(name).ok())?;
     let program = Arc::new(Program::plan(folder)?);
     let checkpoint = settings.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
@@ -98,7 +101,7 @@ async fn run_engine(
         Err(error) => format!("exit {}: {}", error.kind().exit_code(), error.headline()),
     };
     patience.now.stop(why);
-    result
+    result.map(|()| console)
 }
 
 async fn open_and_run(
@@ -152,10 +155,12 @@ async fn open_and_run(
         replan: settings.replan,
         faults,
     };
+    let started = Instant::now();
     let engine =
         Engine::open(program, Arc::new(source), sink, Arc::new(SystemClock), options, patience.clone());
     let result = match engine.await {
         Ok(mut engine) => {
+            telemetry.recovered(started.elapsed());
             engine.answer(questions);
             run_to_end(engine, &settings, telemetry, observe).await
         }

@@ -14,7 +14,7 @@ use crate::batch::{BatchId, BatchPlan};
 use crate::checkpoint::record::CommitRecord;
 use crate::checkpoint::{Checkpoint, Records};
 use crate::error::Result;
-use crate::telemetry::health::bytes;
+use crate::telemetry::health::{bytes, counted, number};
 
 /// Batches of the page.
 const MAX_BATCHES: usize = 100;
@@ -47,8 +47,8 @@ fn content(app: &App, records: &Records) -> Markup {
     html! {
         p { code { (location) } " · query " code { (records.metadata.query_id) } ", since " (time(records.metadata.started_ms)) }
         p {
-            (records.plans.len()) " batches kept, " (records.plans.len().saturating_sub(records.commits.len())) " without an outcome · state "
-            (bytes(state_bytes)) " in " (num_files) " files · " (programs.len()) " versions of the SQL"
+            (counted(records.plans.len() as u64, "batch", "batches")) " kept, " (records.plans.len().saturating_sub(records.commits.len())) " without an outcome · state "
+            (bytes(state_bytes)) " in " (counted(num_files as u64, "file", "files")) " · " (counted(programs.len() as u64, "version", "versions")) " of the SQL"
         }
         ul .commands {
             li { code { "ecomm-batch checkpoint verify " (location) } }
@@ -76,7 +76,7 @@ fn row(id: BatchId, plan: &BatchPlan, commit: Option<&CommitRecord>) -> Markup {
             td .right data-th="offsets" { (count(plan.num_offsets().unsigned_abs())) }
             td .right data-th="records" { @match commit { Some(commit) => (count(commit.counts.records)), None => "–" } }
             td .right data-th="state rows" {
-                @match commit { Some(commit) => (commit.rows.iter().map(u64::to_string).collect::<Vec<_>>().join(" + ")), None => "–" }
+                @match commit { Some(commit) => (commit.rows.iter().map(|&rows| number(rows)).collect::<Vec<_>>().join(" + ")), None => "–" }
             }
             td .right data-th="state files" {
                 @match commit { Some(commit) => (bytes(commit.state.iter().flatten().map(|file| file.bytes).sum())), None => "–" }
@@ -112,7 +112,7 @@ pub(super) async fn batch(
         }
         h2 { "Offsets" }
         table .cards {
-            thead { tr { th scope="col" { "partition" } th scope="col" .right { "from" } th scope="col" .right { "to, exclusive" } th scope="col" .right { "left behind" } th scope="col" { "" } } }
+            thead { tr { th scope="col" { "partition" } th scope="col" .right { "from" } th scope="col" .right { "to, exclusive" } th scope="col" .right { "left behind" } th scope="col" { "records" } } }
             tbody {
                 @for (tp, range) in &plan.ranges {
                     tr {

@@ -70,10 +70,13 @@ pub(super) struct Search {
     pub(super) uncommitted: bool,
 }
 
+/// Why a read ended that has seen all that there is.
+pub(super) const AT_THE_ENDS: &str = "at the ends";
+
 /// What a read found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// By Kafka's timestamp, the newest first.
+    /// Each by itself, by Kafka's timestamp, the newest first.
     pub(super) records: Vec<Records>,
     /// Records looked at.
     pub(super) looked_at: u64,
@@ -211,9 +214,10 @@ fn read(config: &KafkaConfig, search: &Search) -> Result<Found> {
             open.insert(id, start);
         }
     }
-    let mut found = Found { ended: "at the ends", next: starts, ..Found::default() };
-    let mut of_partition: BTreeMap<i32, Records> = BTreeMap::new();
-    let (mut num_records, mut kept_bytes) = (0, 0);
+    let mut found = Found { ended: AT_THE_ENDS, next: starts, ..Found::default() };
+    let is_newest = search.from == From::Newest;
+    let mut kept: BTreeMap<(i64, i32, i64), (Records, usize)> = BTreeMap::new();
+    let mut kept_bytes = 0;
     if !open.is_empty() {
         consumer.assign(&list).map_err(fail)?;
     }
@@ -232,21 +236,26 @@ fn read(config: &KafkaConfig, search: &Search) -> Result<Found> {
                 found.next.insert(id, message.offset() + 1);
                 if is_wanted(search, key, value) {
                     let tp = TopicPartition::new(search.topic.as_str(), id);
-                    let records = of_partition.entry(id).or_insert_with(|| Records::new(tp));
+                    let mut record = Records::new(tp);
                     let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
-                    records.push(message.offset(), timestamp_ms, key, value);
-                    each_header(&message, |name, value| records.push_header(name, value));
-                    num_records += 1;
+                    record.push(message.offset(), timestamp_ms, key, value);
+                    each_header(&message, |name, value| record.push_header(name, value));
+                    kept.insert((timestamp_ms, id, message.offset()), (record, bytes));
                     kept_bytes += bytes;
                 }
                 if message.offset() + 1 >= ends[&id].latest {
                     open.remove(&id);
                 }
-                if num_records >= search.limit {
+                // Which are the newest is known at the ends: older ones make room.
+                while is_newest && (kept.len() > search.limit || kept_bytes > MAX_BYTES) {
+                    let Some((_, (_, bytes))) = kept.pop_first() else { break };
+                    kept_bytes -= bytes;
+                }
+                if !is_newest && kept.len() >= search.limit {
                     found.ended = "at the number asked for";
                     break;
                 }
-                if kept_bytes >= MAX_BYTES || found.bytes >= READ_BYTES {
+                if !is_newest && kept_bytes >= MAX_BYTES || found.bytes >= READ_BYTES {
                     found.ended = "at the number of bytes that one page reads";
                     break;
                 }
@@ -260,7 +269,7 @@ fn read(config: &KafkaConfig, search: &Search) -> Result<Found> {
         }
     }
     found.next.retain(|id, next| *next < ends[id].latest);
-    found.records = of_partition.into_values().collect();
+    found.records = kept.into_values().rev().map(|(record, _)| record).collect();
     found.took_ms = started.elapsed().as_millis() as u64;
     Ok(found)
 }
@@ -274,8 +283,8 @@ fn starts(
     let clamp = |id: &i32, offset: i64| offset.clamp(ends[id].earliest, ends[id].latest);
     Ok(match &search.from {
         From::Newest => {
-            let each = (search.limit as i64).div_euclid(ends.len().max(1) as i64).max(1);
-            ends.iter().map(|(id, extent)| (*id, clamp(id, extent.latest - each))).collect()
+            // One partition may have all of them.
+            ends.iter().map(|(id, extent)| (*id, clamp(id, extent.latest - search.limit as i64))).collect()
         }
         From::Offset(offset) => ends.keys().map(|id| (*id, clamp(id, *offset))).collect(),
         From::Cursor(cursor) => cursor

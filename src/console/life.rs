@@ -14,16 +14,17 @@ use serde_json::json;
 
 use super::App;
 use super::guard::Visitor;
-use super::kafka::{From, Search};
+use super::kafka::{AT_THE_ENDS, Found, From, Search};
 use super::page::{bytes_as_text, frame, time, visible};
 use super::rules::record_address;
 use crate::clock::rfc3339_ms;
-use crate::inspector::Answer;
+use crate::inspector::{Answer, NoAnswer};
 use crate::progress::to_ms;
 use crate::query::Program;
 use crate::query::output::{Reads, SinkTarget};
 use crate::query::side::Side;
 use crate::source::Records;
+use crate::telemetry::health::{counted, number};
 
 /// For how long the engine may take to answer; a batch that is under way has to end first.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -80,7 +81,18 @@ struct Life {
     state: Part<Answer>,
     outputs: Part<Vec<Stored>>,
     letters: Part<Vec<Stored>>,
-    kafka: Part<Vec<Records>>,
+    kafka: Part<InKafka>,
+}
+
+/// The records themselves.
+#[derive(Default)]
+struct InKafka {
+    /// Each by itself, by Kafka's timestamp.
+    records: Vec<Records>,
+    /// How many were looked at.
+    looked_at: u64,
+    /// There may be more: the look took too long, or found too many.
+    is_cut: bool,
 }
 
 async fn look(app: &App, by: &str, value: &str) -> Life {
@@ -95,8 +107,11 @@ async fn look(app: &App, by: &str, value: &str) -> Life {
 
 async fn in_state(app: &App, by: &str, value: &str) -> Result<Answer, String> {
     let asker = app.asker.as_ref().ok_or("no engine runs in this process")?;
-    let busy = "the engine is busy with a batch; ask again";
-    asker.ask(by, value, ENGINE_PATIENCE).await.ok_or_else(|| busy.to_owned())
+    let answer = asker.ask(by, value, ENGINE_PATIENCE).await;
+    answer.map_err(|none| match none {
+        NoAnswer::Busy => "the engine is busy with a batch; ask again".to_owned(),
+        NoAnswer::Stopped => "the engine has stopped".to_owned(),
+    })
 }
 
 /// The outputs that are in MongoDB: name, database and collection.
@@ -140,7 +155,7 @@ fn gathered(found: Vec<Result<Vec<Stored>, String>>) -> Result<Vec<Stored>, Stri
 
 /// The records of the program's topics that have the value in that field: those of the last part of each topic
 /// that two seconds reach.
-async fn in_kafka(app: &App, by: &str, value: &str) -> Result<Vec<Records>, String> {
+async fn in_kafka(app: &App, by: &str, value: &str) -> Result<InKafka, String> {
     let lag = app.telemetry.lag();
     let looks =
         app.telemetry.about.program.sources.iter().filter(|source| source.columns.index_of(by).is_ok()).map(
@@ -150,7 +165,7 @@ async fn in_kafka(app: &App, by: &str, value: &str) -> Result<Vec<Records>, Stri
                     of_topic.map(|(tp, extent)| (tp.partition, (extent.latest - REACH).max(extent.earliest)));
                 let starts: std::collections::BTreeMap<i32, i64> = starts.collect();
                 if starts.is_empty() {
-                    return Ok(Vec::new());
+                    return Ok(Found { ended: AT_THE_ENDS, ..Found::default() });
                 }
                 let search = Search {
                     topic: source.topic.to_string(),
@@ -161,12 +176,18 @@ async fn in_kafka(app: &App, by: &str, value: &str) -> Result<Vec<Records>, Stri
                     field: Some((by.to_owned(), value.to_owned())),
                     uncommitted: false,
                 };
-                app.browser.read(search).await.map(|found| found.records).map_err(|error| error.headline())
+                app.browser.read(search).await.map_err(|error| error.headline())
             },
         );
-    let found: Result<Vec<Vec<Records>>, String> =
-        futures::future::join_all(looks).await.into_iter().collect();
-    Ok(found?.into_iter().flatten().collect())
+    let mut all = InKafka::default();
+    for found in futures::future::join_all(looks).await {
+        let found: Found = found?;
+        all.looked_at += found.looked_at;
+        all.is_cut |= found.ended != AT_THE_ENDS;
+        all.records.extend(found.records);
+    }
+    all.records.sort_by_key(|record| record.iter().next().map(|record| record.timestamp_ms()));
+    Ok(all)
 }
 
 /// Offsets of each partition that are looked at, back from its end.
@@ -203,17 +224,21 @@ fn heading(title: &str, took_ms: u64) -> Markup {
     html! { h2 { (title) " " span .muted .small { (took_ms) " ms" } } }
 }
 
-fn kafka(part: &Part<Vec<Records>>) -> Markup {
+fn kafka(part: &Part<InKafka>) -> Markup {
     html! {
         section {
             (heading("In Kafka", part.took_ms))
+            @if let Ok(found) = &part.found {
+                p .muted {
+                    (counted(found.looked_at, "record", "records")) " looked at, of the last " (number(REACH as u64)) " offsets of each partition"
+                    @if found.is_cut { "; there was no time for all of them" } "."
+                }
+            }
             @match &part.found {
                 Err(problem) => p .banner.look role="note" { (problem) },
-                Ok(records) if records.is_empty() => {
-                    p .empty { "Not among the last " (REACH) " offsets of each partition." }
-                }
-                Ok(records) => ol .life {
-                    @for of in records {
+                Ok(found) if found.records.is_empty() => p .empty { "Not among them." },
+                Ok(found) => ol .life {
+                    @for of in &found.records {
                         @for record in of.iter() {
                             li {
                                 (time(record.timestamp_ms())) " "
@@ -305,7 +330,8 @@ pub(super) async fn json(State(app): State<Arc<App>>, Query(asked): Query<Asked>
     };
     let kafka = match &life.kafka.found {
         Err(problem) => json!({ "error": problem }),
-        Ok(records) => records
+        Ok(found) => found
+            .records
             .iter()
             .flat_map(|of| {
                 of.iter().map(|record| {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::guard::Visitor;
-use super::kafka::{Found, From, MAX_RECORDS, Search};
+use super::kafka::{AT_THE_ENDS, Found, From, MAX_RECORDS, Search};
 use super::outcomes::REASONS;
 use super::page::{bytes_as_text, count, dump, frame, time, visible};
 use crate::clock::rfc3339_ms;
@@ -88,18 +88,16 @@ impl Asked {
             ("offset", _) => From::Offset(self.at.trim().parse().map_err(|_| bad("an offset", &self.at))?),
             ("time", _) => {
                 let text = self.at.trim();
-                // What a browser's field gives has no zone: it is meant as UTC.
-                let with_zone = if text.ends_with('Z') || text.contains('+') {
-                    text.to_owned()
-                } else {
-                    format!("{text}Z")
-                };
-                let seconds = if with_zone.matches(':').count() == 1 {
-                    with_zone.replace('Z', ":00Z")
-                } else {
-                    with_zone
-                };
-                let nanos = parse_timestamp(&seconds).ok_or_else(|| bad("a time", &self.at))?;
+                // What a browser's field gives has no zone, and no seconds if they are zero: it is meant as UTC.
+                let end = text
+                    .get(11..)
+                    .and_then(|rest| rest.find(['Z', '+', '-']))
+                    .map_or(text.len(), |at| at + 11);
+                let (local, zone) = text.split_at(end);
+                let seconds = if local.matches(':').count() == 1 { ":00" } else { "" };
+                let zone = if zone.is_empty() { "Z" } else { zone };
+                let whole = format!("{local}{seconds}{zone}");
+                let nanos = parse_timestamp(&whole).ok_or_else(|| bad("a time", &self.at))?;
                 From::Time(i64::try_from(nanos / 1_000_000).map_err(|_| bad("a time", &self.at))?)
             }
             (other, _) => return Err(bad("where to begin", other)),
@@ -221,16 +219,13 @@ fn form(topic: &str, asked: &Asked) -> Markup {
 
 fn table(app: &App, topic: &str, asked: &Asked, found: &Found) -> Markup {
     let next = app.telemetry.next_offsets();
-    let mut records: Vec<(&TopicPartition, Record<'_>)> =
+    let records: Vec<(&TopicPartition, Record<'_>)> =
         found.records.iter().flat_map(|of| of.iter().map(move |record| (&of.tp, record))).collect();
-    records.sort_by_key(|(tp, record)| {
-        std::cmp::Reverse((record.timestamp_ms(), tp.partition, record.offset()))
-    });
     html! {
         p role="status" {
             (count(records.len() as u64)) " records; " (count(found.looked_at)) " looked at, " (in_bytes(found.bytes as u64))
             ", in " (found.took_ms) " ms; ended " (found.ended) ". "
-            @if !found.next.is_empty() && found.ended != "at the ends" {
+            @if !found.next.is_empty() && found.ended != AT_THE_ENDS {
                 a href=(asked.go_on(topic, &found.next)) { "Go on from here" } " · "
             }
             a href=(asked.as_json(topic)) { "as JSON" }
@@ -454,9 +449,13 @@ mod tests {
         assert_eq!(asked("", "", "").expect("nothing"), None);
         assert_eq!(asked("newest", "", "").expect("fits"), Some(From::Newest));
         assert_eq!(asked("offset", " 4711", "").expect("fits"), Some(From::Offset(4711)));
-        for text in
-            ["2026-01-05T10:30", "2026-01-05T10:30:00", "2026-01-05T10:30:00Z", "2026-01-05T11:30:00+01:00"]
-        {
+        for text in [
+            "2026-01-05T10:30",
+            "2026-01-05T10:30:00",
+            "2026-01-05T10:30:00Z",
+            "2026-01-05T11:30:00+01:00",
+            "2026-01-05T05:30-05:00",
+        ] {
             assert_eq!(asked("time", text, "").expect(text), Some(From::Time(1_767_609_000_000)), "{text}");
         }
         assert_eq!(asked("", "", "0:5,2:7").expect("fits"), Some(From::Cursor([(0, 5), (2, 7)].into())));

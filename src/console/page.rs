@@ -75,12 +75,6 @@ pub(super) fn frame(app: &App, visitor: &Visitor, current: &str, title: &str, bo
             header .top {
                 a .brand href="/" { "ecomm-batch" }
                 span .muted .name { (app.telemetry.about.program.view.name) }
-                nav aria-label="Pages" {
-                    @for (address, name) in MENU {
-                        @let is_current = address == current;
-                        a href=(address) aria-current=[is_current.then_some("page")] { (name) }
-                    }
-                }
                 form .find role="search" action="/record" method="get" {
                     @let keys = super::life::keys(&app.telemetry.about.program);
                     select name="by" aria-label="Search by" {
@@ -97,6 +91,12 @@ pub(super) fn frame(app: &App, visitor: &Visitor, current: &str, title: &str, bo
                         @if is_read_only { " (read-only)" }
                     }
                     form method="post" action="/logout" { button type="submit" { "Log out" } }
+                }
+                nav aria-label="Pages" {
+                    @for (address, name) in MENU {
+                        @let is_current = address == current;
+                        a href=(address) aria-current=[is_current.then_some("page")] { (name) }
+                    }
                 }
             }
             main #main { (body) }

@@ -93,7 +93,7 @@ fn ladder(telemetry: &Telemetry) -> Markup {
             }
             table .cards {
                 caption .sr { "Event time of each partition" }
-                thead { tr { th scope="col" { "partition" } th scope="col" { "newest event time" } th scope="col" { "last record" } th scope="col" { "" } } }
+                thead { tr { th scope="col" { "partition" } th scope="col" { "newest event time" } th scope="col" { "last record" } th scope="col" { "state" } } }
                 tbody {
                     @for (tp, clock) in &batch.clocks {
                         tr {

@@ -79,7 +79,7 @@ fn read_topics(app: &App) -> Markup {
                                     td .right data-th="partition" { (tp.partition) }
                                     td .right data-th="earliest" { (count(extent.earliest.unsigned_abs())) }
                                     td .right data-th="read next" { @match next.get(tp) { Some(&offset) => (count(offset.unsigned_abs())), None => "–" } }
-                                    td .right data-th="end" { (count(extent.latest.unsigned_abs())) }
+                                    td .right data-th="end" { (count(extent.latest.max(next.get(tp).copied().unwrap_or(0)).unsigned_abs())) }
                                     td .right data-th="behind" { (count(Lag::of(*extent, next.get(tp).copied()))) }
                                     td data-th="newest event time" { (event_time(clock.max_event_time)) }
                                     td data-th="state" { (state(tp)) }
