@@ -75,6 +75,8 @@ pub(super) struct Visitor {
 
 /// The checks around every handler.
 pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let asked = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let mut answer = match check(&app, request).await {
         Ok(request) => match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
             Ok(answer) => answer,
@@ -83,6 +85,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
         Err(refused) => *refused,
     };
     protect(answer.headers_mut());
+    app.traffic.answered(route.as_deref().unwrap_or("none"), answer.status().as_u16(), asked.elapsed());
     answer
 }
 

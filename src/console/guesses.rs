@@ -1,6 +1,7 @@
 //! Slows the guessing of passwords, by address and by user: five wrong ones are free, then one every ten seconds.
 //!
-//! Who is logged in from an address is never slowed there by wrong guesses from others: nobody locks the owner out.
+//! A user's wrong passwords slow only addresses that have wrong ones themselves, and nobody who is logged in: whoever
+//! guesses elsewhere does not lock the owner out.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +26,12 @@ impl Guesses {
     pub(super) fn wait(&self, key: &str, now: Instant) -> Option<Duration> {
         let paid = *self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key)?;
         paid.checked_duration_since(now + PAUSE * (FREE - 1)).filter(|wait| !wait.is_zero())
+    }
+
+    /// Whether `key` has wrong passwords to pay for.
+    pub(super) fn has(&self, key: &str, now: Instant) -> bool {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(key).is_some_and(|paid| *paid > now)
     }
 
     /// A wrong password.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::App;
 use super::guard::Visitor;
 use super::page::{bare, html_page};
+use super::traffic::Login;
 use super::users::User;
 
 /// Bytes of a name or a password that are looked at.
@@ -76,10 +77,12 @@ pub(super) async fn log_in(
     if let Some(once) = &secrets.once {
         return match app.users.use_link(once, now) {
             Some(user) => {
+                app.traffic.login(Login::Ok);
                 app.renew_link();
                 enter(&app, &visitor, user, now)
             }
             None => {
+                app.traffic.login(Login::Wrong);
                 audit(&visitor, "-", "a link that is not good any more");
                 let problem = "This link is not good any more: `ecomm-batch console link` shows a new one.";
                 (StatusCode::UNAUTHORIZED, form(&app, None, Some(problem))).into_response()
@@ -89,21 +92,26 @@ pub(super) async fn log_in(
     let name: String = secrets.name.chars().take(MAX_FIELD).collect();
     let password: String = secrets.password.chars().take(MAX_FIELD).collect();
     let address = format!("@{}", visitor.address);
-    // Wrong guesses of others don't keep somebody out who is logged in already.
-    let by_name = (!app.sessions.has(&name, now)).then(|| app.guesses.wait(&name, now)).flatten();
+    // Wrong guesses of others keep nobody out who is logged in already, or who makes none from where they are.
+    let is_slowed_by_name = !app.sessions.has(&name, now) && app.guesses.has(&address, now);
+    let by_name = is_slowed_by_name.then(|| app.guesses.wait(&name, now)).flatten();
     if let Some(wait) = app.guesses.wait(&address, now).max(by_name) {
+        app.traffic.login(Login::Slowed);
         audit(&visitor, &name, "slowed down");
         return slowed(&app, wait);
     }
+    // Wrong until it is known to be right: guesses that come at once are counted before the first is answered.
+    app.guesses.wrong(&name, now);
+    app.guesses.wrong(&address, now);
     match app.users.check(&name, &password).await {
         Some(user) => {
+            app.traffic.login(Login::Ok);
             app.guesses.right(&name);
             app.guesses.right(&address);
             enter(&app, &visitor, user, now)
         }
         None => {
-            app.guesses.wrong(&name, now);
-            app.guesses.wrong(&address, now);
+            app.traffic.login(Login::Wrong);
             audit(&visitor, &name, "wrong password");
             (StatusCode::UNAUTHORIZED, form(&app, None, Some("Name or password is wrong."))).into_response()
         }

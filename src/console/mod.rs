@@ -35,6 +35,7 @@ mod rules;
 mod sessions;
 pub mod settings;
 mod topics;
+mod traffic;
 pub mod users;
 
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ use kafka::Browser;
 use link::LinkFile;
 use sessions::Sessions;
 use settings::ConsoleSettings;
+use traffic::Traffic;
 use users::Users;
 
 /// How often the broker is asked for the ends of the partitions.
@@ -78,6 +80,7 @@ struct App {
     users: Users,
     sessions: Sessions,
     guesses: Guesses,
+    traffic: Arc<Traffic>,
     hosts: Hosts,
     /// The name of the session's cookie: cookies know no ports.
     cookie: String,
@@ -219,6 +222,7 @@ async fn run(
         users,
         sessions: Sessions::default(),
         guesses: Guesses::default(),
+        traffic: Arc::default(),
         hosts,
         cookie: format!("ecomm_batch_{}", address.port()),
         link,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
 
 use super::App;
+use super::traffic::TrafficCollector;
 use crate::telemetry::metrics::{Format, scrape};
 
 /// The process is there.
@@ -26,7 +28,8 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
-    match scrape(&app.telemetry, format) {
+    let traffic: Box<dyn Collector> = Box::new(TrafficCollector(Arc::clone(&app.traffic)));
+    match scrape(&app.telemetry, [traffic], format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

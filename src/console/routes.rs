@@ -175,6 +175,7 @@ mod tests {
             users: Users::new(UsersFrom::Link).expect("users"),
             sessions: Default::default(),
             guesses: Default::default(),
+            traffic: Default::default(),
             hosts: Hosts::new(address, None),
             cookie: "ecomm_batch_9021".to_owned(),
             link: Arc::new(LinkFile::of(address)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::rfc3339_ms;
 use crate::duration;
 use crate::now::{Service, Step};
+use crate::offset::TopicPartition;
 use crate::telemetry::history::Bucket;
 use crate::watermark::HeldBy;
 
@@ -166,6 +167,15 @@ pub struct Held {
     pub last_record_ms: Option<i64>,
 }
 
+/// A partition that brings nothing while its topic goes on.
+#[derive(Clone, Debug)]
+pub struct Silent {
+    /// Which.
+    pub partition: TopicPartition,
+    /// For how long.
+    pub for_ms: i64,
+}
+
 /// What the judgement is made of.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -205,6 +215,8 @@ pub struct Facts {
     pub state_bytes_before: Option<u64>,
     /// What holds the watermark.
     pub held: Option<Held>,
+    /// The partition that has fallen silent, of several the first that did.
+    pub silent: Option<Silent>,
     /// The newest dead letter of a reason, in words: `payments/2@90,417: expected a number`.
     pub newest_letter: Option<String>,
     /// The delay of the watermark, of the source with the longest.
@@ -222,6 +234,7 @@ pub fn judge(facts: &Facts) -> Health {
         offsets_lost(facts),
         rows_refused(facts),
         watermark_held(facts),
+        partition_silent(facts),
         clock_ahead(facts),
         late(facts),
         malformed(facts),
@@ -417,6 +430,20 @@ fn watermark_held(facts: &Facts) -> Option<Finding> {
     })
 }
 
+fn partition_silent(facts: &Facts) -> Option<Finding> {
+    let silent = facts.silent.as_ref()?;
+    Some(Finding {
+        severity: Severity::Look,
+        kind: "partition-silent",
+        sentence: format!(
+            "{} has brought nothing for {} while its topic goes on: it no longer holds the watermark, and what it brings later may be late.",
+            silent.partition,
+            age(silent.for_ms as u64)
+        ),
+        page: "/topics",
+    })
+}
+
 fn clock_ahead(facts: &Facts) -> Option<Finding> {
     let future = facts.recent.counts.future;
     (future > 0).then(|| Finding {
@@ -580,7 +607,6 @@ pub fn bytes(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::checkpoint::record::{Counts, RuleTally};
-    use crate::offset::TopicPartition;
     use crate::progress::Lateness;
     use crate::watermark::Silence;
 
@@ -615,6 +641,7 @@ mod tests {
             hour: bucket(360_000, 1_800),
             state_bytes_before: Some(10 << 20),
             held: None,
+            silent: None,
             newest_letter: Some("payments/2@90,417: \"amount\": expected a number".to_owned()),
             delay: Duration::from_secs(600),
             max_ahead: Duration::from_secs(3600),
@@ -664,6 +691,20 @@ mod tests {
                     Ok,
                     "No batch yet: the topics hold no records. `ecomm-batch produce --rate 500` sends some.",
                 )],
+            ),
+            (
+                |facts| {
+                    let partition = TopicPartition::new("payments", 2);
+                    facts.silent = Some(Silent { partition, for_ms: 192_000 });
+                },
+                State::Idle,
+                &[
+                    (Ok, UP_TO_DATE),
+                    (
+                        Look,
+                        "payments/2 has brought nothing for 3 min 12 s while its topic goes on: it no longer holds the watermark, and what it brings later may be late.",
+                    ),
+                ],
             ),
             (
                 |facts| facts.step = Step::Stopped("exit 5: another engine has taken over".to_owned()),

@@ -87,13 +87,20 @@ impl Durations {
     }
 }
 
-/// The text of a scrape.
+/// The text of a scrape: of the engine, and of whatever else counts.
 ///
 /// # Errors
 /// Never: writing to a text can't fail.
-pub fn scrape(telemetry: &Arc<Telemetry>, format: Format) -> Result<String, FmtError> {
+pub fn scrape(
+    telemetry: &Arc<Telemetry>,
+    others: impl IntoIterator<Item = Box<dyn Collector>>,
+    format: Format,
+) -> Result<String, FmtError> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(Arc::clone(telemetry))));
+    for other in others {
+        registry.register_collector(other);
+    }
     let mut text = String::new();
     match format {
         Format::Prometheus => prometheus_client::encoding::prometheus_text::encode(&mut text, &registry)?,
@@ -108,10 +115,10 @@ struct Scrape(Arc<Telemetry>);
 type Labels = Vec<(&'static str, String)>;
 
 /// Writes one metric after the other.
-struct Writer<'a>(DescriptorEncoder<'a>);
+pub(crate) struct Writer<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl Writer<'_> {
-    fn counters(
+    pub(crate) fn counters(
         &mut self,
         name: &str,
         help: &str,
@@ -154,7 +161,7 @@ fn with(
     }
 }
 
-fn label(name: &'static str, value: impl ToString) -> Labels {
+pub(crate) fn label(name: &'static str, value: impl ToString) -> Labels {
     vec![(name, value.to_string())]
 }
 
@@ -173,6 +180,11 @@ impl Collector for Scrape {
             state(&mut writer, batch)?;
         }
         self.durations(&mut writer)?;
+        writer.gauge(
+            "ecomm_batch_recovery_duration_seconds",
+            "How long the engine took to open its checkpoint at this start",
+            self.0.recovery().map(|took| took.as_secs_f64()),
+        )?;
         self.lag(&mut writer)?;
         process(&mut writer)
     }

@@ -14,7 +14,7 @@ pub mod lag;
 pub mod metrics;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Location, Records};
@@ -22,19 +22,25 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::example::ExampleKind;
 use crate::now::NowCell;
-use crate::offset::PerPartition;
+use crate::offset::{PerPartition, TopicPartition};
 use crate::progress::{BatchProgress, to_ms};
 use crate::query::Program;
 use crate::source::Extent;
 use crate::trigger::Trigger;
 use crate::watermark::HeldBy;
-use health::{Facts, Health, Held, Wait, judge};
+use health::{Facts, Health, Held, Silent, Wait, judge};
 use history::{COARSE, FINE, History};
 use lag::Lag;
 use metrics::Durations;
 
 /// The span of [`Facts::recent`].
 const RECENT_MS: i64 = 600_000;
+
+/// For so long it is news that a partition fell silent.
+const SILENCE_NEWS_MS: i64 = 3_600_000;
+
+/// A topic goes on if any of its partitions brought a record within this time.
+const GOES_ON_MS: i64 = 60_000;
 
 /// What does not change while an engine runs.
 #[derive(Debug)]
@@ -62,6 +68,7 @@ pub struct Telemetry {
     lag: Mutex<Lag>,
     next: Mutex<PerPartition<i64>>,
     durations: Durations,
+    recovery: OnceLock<Duration>,
     /// Rises with each batch, so that a page knows that nothing is new.
     version: AtomicU64,
 }
@@ -83,6 +90,7 @@ impl Telemetry {
             lag: Mutex::default(),
             next: Mutex::default(),
             durations: Durations::default(),
+            recovery: OnceLock::new(),
             version: AtomicU64::new(0),
         }
     }
@@ -101,6 +109,17 @@ impl Telemetry {
             }
             before = Some(commit);
         }
+    }
+
+    /// The engine has opened its checkpoint.
+    pub fn recovered(&self, took: Duration) {
+        // There is one start.
+        let _ = self.recovery.set(took);
+    }
+
+    /// How long that took; nothing before.
+    pub(crate) fn recovery(&self) -> Option<Duration> {
+        self.recovery.get().copied()
     }
 
     /// A batch was committed.
@@ -203,12 +222,32 @@ impl Telemetry {
                 held: last
                     .zip(history.moved_ms())
                     .map(|(batch, moved_ms)| self.held(batch, moved_ms, now_ms)),
+                silent: last.and_then(|batch| self.silent(batch, now_ms)),
                 newest_letter: newest_letter(history),
                 delay: delays.max().unwrap_or_default(),
                 max_ahead: aheads.min().unwrap_or_default(),
                 step: now.step,
             }
         })
+    }
+
+    /// The partition that fell silent first: it no longer counts, others of its topic go on.
+    fn silent(&self, batch: &BatchProgress, now_ms: i64) -> Option<Silent> {
+        let silent = self.about.program.sources.iter().flat_map(|source| {
+            let silences: Vec<(&TopicPartition, i64)> = batch
+                .clocks
+                .iter()
+                .filter(|(tp, _)| tp.topic == source.topic)
+                .filter_map(|(tp, clock)| Some((tp, now_ms - clock.last_record_ms?)))
+                .collect();
+            let goes_on = silences.iter().any(|(_, for_ms)| *for_ms < GOES_ON_MS);
+            let no_longer_counts = (source.watermark.idle_timeout.as_millis() as i64).max(GOES_ON_MS);
+            silences
+                .into_iter()
+                .filter(move |(_, for_ms)| goes_on && (no_longer_counts..SILENCE_NEWS_MS).contains(for_ms))
+        });
+        let (partition, for_ms) = silent.max_by_key(|(_, for_ms)| *for_ms)?;
+        Some(Silent { partition: partition.clone(), for_ms })
     }
 
     fn held(&self, batch: &BatchProgress, moved_ms: i64, now_ms: i64) -> Held {
