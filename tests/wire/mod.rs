@@ -18,6 +18,9 @@ mod splits;
 /// The console, as a browser and a scraper meet it.
 mod console;
 
+/// The console, in a real browser.
+mod browser;
+
 /// Killed at every step.
 mod crashes;
 

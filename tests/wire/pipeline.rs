@@ -75,10 +75,13 @@ impl<'a> Pipeline<'a> {
         assert!(output.status.success(), "{}", text(&output));
     }
 
-    pub async fn count(&self, collection: &str) -> u64 {
+    pub async fn collection(&self, name: &str) -> mongodb::Collection<Document> {
         let client = mongodb::Client::with_uri_str(&self.services.mongodb).await.expect("a client");
-        let database = client.database(&format!("mart_{}", self.name));
-        database.collection::<Document>(collection).count_documents(doc! {}).await.expect("counted")
+        client.database(&format!("mart_{}", self.name)).collection(name)
+    }
+
+    pub async fn count(&self, collection: &str) -> u64 {
+        self.collection(collection).await.count_documents(doc! {}).await.expect("counted")
     }
 }
 
