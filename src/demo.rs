@@ -126,8 +126,9 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
     say!("  head -n 3 {}/rejected_payments/*.jsonl    with the rules that were broken", outputs.display());
     say!("  ls {}/rules    add a rule: a new file, nothing else", args.sql.display());
     say!("  ecomm-batch run --trigger 5s    the same on your Kafka and MongoDB");
-    if let Some(console) = console.filter(|_| std::io::stdout().is_terminal()) {
-        say!("  http://{}    the console, until Ctrl-C", console.address);
+    let address = console.as_ref().and_then(|console| console.address);
+    if let Some(address) = address.filter(|_| std::io::stdout().is_terminal()) {
+        say!("  http://{address}    the console, until Ctrl-C");
         tokio::signal::ctrl_c()
             .await
             .map_err(|source| Error::internal("could not wait for Ctrl-C").because(source))?;

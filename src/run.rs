@@ -87,7 +87,7 @@ async fn run_engine(
         mongodb: needs_mongodb.then(|| settings.mongodb.clone()),
     };
     let console = console::start(&settings.console, places)?;
-    let address = console.as_ref().map(|console| format!("http://{}", console.address));
+    let address = console.as_ref().and_then(|console| Some(format!("http://{}", console.address?)));
     if let Some(console) = &console {
         console.tell();
     }

@@ -68,7 +68,7 @@ async fn alone(args: &ConsoleCommandArgs) -> Result<()> {
         kafka,
         mongodb: needs_mongodb.then(|| mongodb_uri(&args.mongodb)).transpose()?,
     };
-    let Some(console) = start(&settings, places)? else {
+    let Some(console) = start(&settings, places)?.filter(|console| console.address.is_some()) else {
         return Err(
             Error::config("there is no console to run").advise("give a free port: --console 127.0.0.1:PORT")
         );

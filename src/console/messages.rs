@@ -183,6 +183,8 @@ pub(super) async fn page(
         Ok(None) => None,
         Err(error) => Some(Err(error)),
     };
+    let status =
+        found.as_ref().map_or(StatusCode::OK, |found| found.as_ref().map_or_else(status, |_| StatusCode::OK));
     let body = html! {
         h1 { "Messages of " (topic) }
         (form(&topic, &asked))
@@ -192,7 +194,7 @@ pub(super) async fn page(
             Some(Ok(found)) => (table(&app, &topic, &asked, found)),
         }
     };
-    frame(&app, &visitor, "/topics", &format!("Messages of {topic}"), body)
+    (status, frame(&app, &visitor, "/topics", &format!("Messages of {topic}"), body)).into_response()
 }
 
 fn form(topic: &str, asked: &Asked) -> Markup {
@@ -359,14 +361,17 @@ pub(super) async fn value(
     }
 }
 
-/// An error as an answer for machines.
-pub(super) fn refused(error: &Error) -> Response {
-    let status = match error.kind() {
+fn status(error: &Error) -> StatusCode {
+    match error.kind() {
         ErrorKind::Config => StatusCode::BAD_REQUEST,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    (status, axum::Json(json!({ "error": error.headline() }))).into_response()
+    }
+}
+
+/// An error as an answer for machines.
+pub(super) fn refused(error: &Error) -> Response {
+    (status(error), axum::Json(json!({ "error": error.headline() }))).into_response()
 }
 
 /// The same for machines.

@@ -60,13 +60,16 @@ use link::LinkFile;
 use sessions::Sessions;
 use settings::ConsoleSettings;
 use traffic::Traffic;
-use users::Users;
+use users::{Users, UsersFrom};
 
 /// How often the broker is asked for the ends of the partitions.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the one-time link is looked after.
 const LINK_EVERY: Duration = Duration::from_secs(30);
+
+/// Threads that wait for the broker or for files, each with memory that the allocator keeps for it.
+const MAX_BLOCKING: usize = 4;
 
 /// How much kinder than the engine the console is to other threads.
 const NICE: i32 = 10;
@@ -111,8 +114,8 @@ pub struct Places {
 /// A console that runs; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Console {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens; `None` where only metrics are served.
+    pub address: Option<SocketAddr>,
     /// Logs in once; `None` where users have passwords.
     pub link: Option<String>,
     _stop: oneshot::Sender<()>,
@@ -122,50 +125,37 @@ impl Console {
     /// Says where it is. The link goes to a terminal, never into a log.
     pub fn tell(&self) {
         use std::io::{IsTerminal, Write};
+        let Some(address) = self.address else { return };
         match &self.link {
             Some(link) if std::io::stderr().is_terminal() => {
                 // A terminal that is gone needs no link.
                 let _ = writeln!(AboveLine, "console: {link}");
             }
             Some(_) => tracing::info!(
-                "console: http://{}; `ecomm-batch console link` prints a link that logs in once",
-                self.address
+                "console: http://{address}; `ecomm-batch console link` prints a link that logs in once"
             ),
-            None => tracing::info!("console: http://{}", self.address),
+            None => tracing::info!("console: http://{address}"),
         }
     }
 }
 
-/// Starts the console on a thread of its own. `None` if it is switched off, or if nobody asked for the port that
-/// it has by default and another process has it.
+/// Starts the console, and the metrics that have an address of their own, on one thread. `None` if neither is asked
+/// for; if another process has the port that the console has by default, there is a warning and no console.
 ///
 /// # Errors
 /// [`Config`](crate::error::ErrorKind::Config): the port is taken, or users and address don't go together.
 pub fn start(settings: &ConsoleSettings, places: Places) -> Result<Option<Console>> {
-    let Some(address) = settings.address else { return Ok(None) };
-    let taken = |source: std::io::Error| {
-        Error::config(format!("the console can't listen on {address}")).because(source).advise(
-            "another engine may have the port: give one by --console HOST:PORT, or switch the console off by --console off",
-        )
-    };
-    let listener = match std::net::TcpListener::bind(address) {
-        Ok(listener) => listener,
-        Err(source) if settings.is_default => {
-            tracing::warn!("{}", taken(source));
-            return Ok(None);
-        }
-        Err(source) => return Err(taken(source)),
-    };
-    listener.set_nonblocking(true).map_err(taken)?;
-    let address = listener.local_addr().map_err(taken)?;
-    let metrics = settings.metrics.map(std::net::TcpListener::bind).transpose().map_err(|source| {
+    let listener = listen(settings)?;
+    let metrics = settings.metrics.map(bind).transpose().map_err(|source| {
         Error::config("the metrics can't be served there")
             .because(source)
             .advise("give another --metrics HOST:PORT")
     })?;
-    let users = Users::new(settings.users.clone())?;
+    let Some((_, address)) = listener.as_ref().or(metrics.as_ref()) else { return Ok(None) };
+    let (address, has_pages) = (*address, listener.is_some());
+    let users = Users::new(if has_pages { settings.users.clone() } else { UsersFrom::Link })?;
     let link_file = LinkFile::of(address);
-    let link = users.is_by_link().then(|| {
+    let link = (has_pages && users.is_by_link()).then(|| {
         let token = users.new_link(Instant::now());
         link_file.write(&token);
         link_file.address(&token)
@@ -173,7 +163,11 @@ pub fn start(settings: &ConsoleSettings, places: Places) -> Result<Option<Consol
     let hosts = Hosts::new(address, settings.proxy.as_deref());
     let (stop, stopped) = oneshot::channel::<()>();
     let failed = |source: std::io::Error| Error::internal("the console could not be started").because(source);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_BLOCKING)
+        .build()
+        .map_err(failed)?;
     std::thread::Builder::new()
         .name("console".to_owned())
         .spawn(move || {
@@ -184,7 +178,8 @@ pub fn start(settings: &ConsoleSettings, places: Places) -> Result<Option<Consol
             let link_file = Arc::new(link_file);
             let file = Arc::clone(&link_file);
             runtime.block_on(async move {
-                let console = run(places, users, hosts, address, file, listener, metrics);
+                let listeners = [listener, metrics].map(|listener| listener.map(|(listener, _)| listener));
+                let console = run(places, users, hosts, address, file, listeners);
                 tokio::select! {
                     result = console => if let Err(error) = result { tracing::warn!("the console ended: {error}") },
                     // A sender that is dropped says the same.
@@ -195,7 +190,31 @@ pub fn start(settings: &ConsoleSettings, places: Places) -> Result<Option<Consol
             runtime.shutdown_background();
         })
         .map_err(failed)?;
-    Ok(Some(Console { address, link, _stop: stop }))
+    Ok(Some(Console { address: has_pages.then_some(address), link, _stop: stop }))
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<(std::net::TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn listen(settings: &ConsoleSettings) -> Result<Option<(std::net::TcpListener, SocketAddr)>> {
+    let Some(address) = settings.address else { return Ok(None) };
+    match bind(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(source) => {
+            let taken = Error::config(format!("the console can't listen on {address}")).because(source).advise(
+                "another engine may have the port: give one by --console HOST:PORT, or switch the console off by --console off",
+            );
+            if !settings.is_default {
+                return Err(taken);
+            }
+            tracing::warn!("{taken}");
+            Ok(None)
+        }
+    }
 }
 
 async fn run(
@@ -204,8 +223,7 @@ async fn run(
     hosts: Hosts,
     address: SocketAddr,
     link: Arc<LinkFile>,
-    listener: std::net::TcpListener,
-    metrics: Option<std::net::TcpListener>,
+    [listener, metrics]: [Option<std::net::TcpListener>; 2],
 ) -> Result<()> {
     let failed = |source: std::io::Error| Error::internal("the console could not listen").because(source);
     let documents = match &places.mongodb {
@@ -228,14 +246,19 @@ async fn run(
         link,
     });
     tokio::spawn(look(Arc::clone(&places.telemetry), source));
-    tokio::spawn(look_after_link(Arc::clone(&app)));
-    if let Some(metrics) = metrics {
-        metrics.set_nonblocking(true).map_err(failed)?;
-        let metrics = tokio::net::TcpListener::from_std(metrics).map_err(failed)?;
-        tokio::spawn(listener::serve(metrics, routes::metrics_router(Arc::clone(&app))));
+    if listener.is_some() {
+        tokio::spawn(look_after_link(Arc::clone(&app)));
     }
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-    listener::serve(listener, routes::router(app)).await;
+    let mut serving = tokio::task::JoinSet::new();
+    for (listener, router) in
+        [(metrics, routes::metrics_router(Arc::clone(&app))), (listener, routes::router(app))]
+    {
+        if let Some(listener) = listener {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+            serving.spawn(listener::serve(listener, router));
+        }
+    }
+    serving.join_all().await;
     Ok(())
 }
 

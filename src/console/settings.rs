@@ -51,9 +51,9 @@ impl ConsoleSettings {
     pub const OFF: Self =
         Self { address: None, is_default: true, users: UsersFrom::Link, proxy: None, metrics: None };
 
-    /// Whether there may be a console.
+    /// Whether somebody may look: at pages, or at metrics.
     pub fn is_on(&self) -> bool {
-        self.address.is_some()
+        self.address.is_some() || self.metrics.is_some()
     }
 
     /// From the flags, and from variables that hold secrets.
@@ -63,11 +63,7 @@ impl ConsoleSettings {
     /// this machine reach the console.
     pub fn new(args: &ConsoleArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         if args.console == "off" {
-            return match args.metrics {
-                None => Ok(Self::OFF),
-                Some(_) => Err(Error::config("--metrics is served by the console, which is off")
-                    .advise("leave --console off away")),
-            };
+            return Ok(Self { metrics: args.metrics, ..Self::OFF });
         }
         let address: SocketAddr = args.console.replace("localhost", "127.0.0.1").parse().map_err(|_| {
             Error::config(format!("--console \"{}\" is no address", args.console))

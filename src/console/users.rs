@@ -1,14 +1,14 @@
 //! Who may log in, and by which secret.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use super::sessions::{fingerprint, random_token};
 use crate::error::{Error, Result};
@@ -89,8 +89,7 @@ pub(super) struct Users {
     from: UsersFrom,
     known: Mutex<Known>,
     link: Mutex<Option<Link>>,
-    /// A hash takes 20 MB and a core for a moment: one at a time.
-    turn: Semaphore,
+    verifier: Verifier,
     /// Verified for names that nobody has, so that they take as long.
     dummy: String,
 }
@@ -132,7 +131,13 @@ impl Users {
             UsersFrom::Link => Known::default(),
         };
         let dummy = hash(&random_token())?;
-        Ok(Self { from, known: Mutex::new(known), link: Mutex::default(), turn: Semaphore::new(1), dummy })
+        Ok(Self {
+            from,
+            known: Mutex::new(known),
+            link: Mutex::default(),
+            verifier: Verifier::start()?,
+            dummy,
+        })
     }
 
     /// Whether it is the login of a laptop.
@@ -175,9 +180,7 @@ impl Users {
     pub(super) async fn check(&self, name: &str, password: &str) -> Option<User> {
         let found = self.lock().users.iter().find(|(known, ..)| known == name).cloned();
         let hash = found.as_ref().map_or_else(|| self.dummy.clone(), |(.., hash)| hash.clone());
-        let password = password.to_owned();
-        let _turn = self.turn.acquire().await.ok()?;
-        let is_right = tokio::task::spawn_blocking(move || verify(&password, &hash)).await.unwrap_or(false);
+        let is_right = self.verifier.verify(password.to_owned(), hash).await;
         let (name, role, hash) = found.filter(|_| is_right)?;
         Some(User { name, role, login: fingerprint(&hash) })
     }
@@ -230,6 +233,39 @@ fn hash(password: &str) -> Result<String> {
         .hash_password(password.as_bytes())
         .map(|hash| hash.to_string())
         .map_err(|error| Error::internal("the password could not be hashed").because(error.to_string()))
+}
+
+/// Compares passwords with hashes, on a thread of its own: a hash takes 20 MB and a core for a moment, so there is one
+/// at a time, and always in the same memory (an allocator keeps some for each thread).
+#[derive(Debug)]
+struct Verifier(mpsc::Sender<Comparison>);
+
+struct Comparison {
+    password: String,
+    hash: String,
+    answer: oneshot::Sender<bool>,
+}
+
+impl Verifier {
+    fn start() -> Result<Self> {
+        let (ask, asked) = mpsc::channel::<Comparison>();
+        let work = move || {
+            for Comparison { password, hash, answer } in asked {
+                // Whoever asked may have gone.
+                let _ = answer.send(verify(&password, &hash));
+            }
+        };
+        std::thread::Builder::new()
+            .name("console-login".to_owned())
+            .spawn(work)
+            .map_err(|source| Error::internal("the console could not be started").because(source))?;
+        Ok(Self(ask))
+    }
+
+    async fn verify(&self, password: String, hash: String) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Comparison { password, hash, answer }).is_ok() && answered.await.unwrap_or(false)
+    }
 }
 
 fn verify(password: &str, hash: &str) -> bool {

@@ -30,6 +30,9 @@ const SHARE: f64 = 0.01;
 /// How many times a share must be what it was before.
 const TIMES: f64 = 3.0;
 
+/// Fewer are no trend.
+const ENOUGH: u64 = 20;
+
 /// Memory of state below which its growth is no concern.
 const SMALL_STATE: u64 = 256 << 20;
 
@@ -209,6 +212,10 @@ pub struct Facts {
     pub recent_seconds: f64,
     /// The day before that, as far as it is known.
     pub before: Bucket,
+    /// The last minute.
+    pub minute: Bucket,
+    /// The nine minutes before that.
+    pub nine_minutes: Bucket,
     /// The last hour.
     pub hour: Bucket,
     /// The state's memory an hour ago, in bytes.
@@ -479,47 +486,71 @@ fn late(facts: &Facts) -> Option<Finding> {
     })
 }
 
+/// A share that has risen: within which time, to what, and what it was before.
+struct Jump {
+    within: &'static str,
+    now: f64,
+    /// Nothing if there was nothing before.
+    before: Option<f64>,
+}
+
+/// Where a share is above `least` and three times what it was: in the last minute beside the nine before it, where
+/// there are enough to tell, or in ten minutes beside the day before them. A minute shows it at once, a day shows what
+/// rises slowly.
+fn jumps(
+    facts: &Facts,
+    least: f64,
+    part_and_whole: impl Fn(&Bucket) -> (u64, u64),
+) -> impl Iterator<Item = Jump> {
+    let windows =
+        [("a minute", &facts.minute, &facts.nine_minutes), ("ten minutes", &facts.recent, &facts.before)];
+    windows.into_iter().filter_map(move |(within, now, before)| {
+        let ((part, whole), (part_before, whole_before)) = (part_and_whole(now), part_and_whole(before));
+        let (now, before) = (share(part, whole), share(part_before, whole_before));
+        let has_risen = part >= ENOUGH && now > least && now >= TIMES * before;
+        has_risen.then_some(Jump { within, now, before: (whole_before > 0).then_some(before) })
+    })
+}
+
 fn malformed(facts: &Facts) -> Option<Finding> {
-    let now = share(facts.recent.counts.malformed, facts.recent.counts.records);
-    let before = share(facts.before.counts.malformed, facts.before.counts.records);
-    if now <= SHARE || now < TIMES * before {
-        return None;
-    }
+    let jump = jumps(facts, SHARE, |bucket| (bucket.counts.malformed, bucket.counts.records)).next()?;
+    let before = jump.before.map_or_else(String::new, |before| format!(", {} before", percent(before)));
     let newest =
         facts.newest_letter.as_ref().map_or_else(String::new, |newest| format!(" The last: {newest}."));
     Some(Finding {
         severity: Severity::Look,
         kind: "malformed",
         sentence: format!(
-            "{} of the records of ten minutes are malformed, {} before.{newest}",
-            percent(now),
-            percent(before)
+            "{} of the records of {} are malformed{before}.{newest}",
+            percent(jump.now),
+            jump.within,
         ),
         page: "/outcomes",
     })
 }
 
 fn rejects_rise(facts: &Facts) -> Vec<Finding> {
-    let pairs = |bucket: &Bucket| bucket.counts.valid + bucket.counts.rejected;
-    let mut findings = Vec::new();
-    for (rule, tally) in &facts.recent.tally.rules {
-        let now = share(tally.reject, pairs(&facts.recent));
-        let before_tally = facts.before.tally.rules.get(rule).copied().unwrap_or_default();
-        let before = share(before_tally.reject, pairs(&facts.before));
-        if now > 2.0 * SHARE && pairs(&facts.before) > 0 && now >= TIMES * before {
-            findings.push(Finding {
-                severity: Severity::Look,
-                kind: "rejects-rise",
-                sentence: format!(
-                    "The rule {rule} rejects {} of the pairs of ten minutes, {} before.",
-                    percent(now),
-                    percent(before)
-                ),
-                page: "/rules",
-            });
-        }
-    }
-    findings
+    let rules = facts.recent.tally.rules.keys();
+    let rises = rules.filter_map(|rule| {
+        let mut jumps = jumps(facts, 2.0 * SHARE, |bucket| {
+            let tally = bucket.tally.rules.get(rule).copied().unwrap_or_default();
+            (tally.reject, bucket.counts.valid + bucket.counts.rejected)
+        });
+        // What a rule rejects from the start on is what it is for.
+        let (jump, before) = jumps.find_map(|jump| jump.before.map(|before| (jump, before)))?;
+        Some(Finding {
+            severity: Severity::Look,
+            kind: "rejects-rise",
+            sentence: format!(
+                "The rule {rule} rejects {} of the pairs of {}, {} before.",
+                percent(jump.now),
+                jump.within,
+                percent(before)
+            ),
+            page: "/rules",
+        })
+    });
+    rises.collect()
 }
 
 fn state_grows(facts: &Facts) -> Option<Finding> {
@@ -548,7 +579,7 @@ fn share(part: u64, whole: u64) -> f64 {
 fn service_in_words(service: Service) -> &'static str {
     match service {
         Service::Broker => "Kafka",
-        Service::Sink => "the sink",
+        Service::Sink => "MongoDB",
         Service::Checkpoint => "the checkpoint's store",
     }
 }
@@ -638,6 +669,8 @@ mod tests {
             recent: bucket(60_000, 300),
             recent_seconds: 600.0,
             before: bucket(1_000_000, 5_000),
+            minute: bucket(6_000, 30),
+            nine_minutes: bucket(54_000, 270),
             hour: bucket(360_000, 1_800),
             state_bytes_before: Some(10 << 20),
             held: None,
@@ -717,7 +750,7 @@ mod tests {
                 State::Waiting,
                 &[(
                     Look,
-                    "Waiting for the sink since 2026-01-05T10:35:53Z (9.00 s, 7 tries): could not write \"validated_orders\": no primary.",
+                    "Waiting for MongoDB since 2026-01-05T10:35:53Z (9.00 s, 7 tries): could not write \"validated_orders\": no primary.",
                 )],
             ),
             (
@@ -725,7 +758,7 @@ mod tests {
                 State::Waiting,
                 &[(
                     Wrong,
-                    "Waiting for the sink since 2026-01-05T10:35:04Z (58 s, 7 tries): could not write \"validated_orders\": no primary.",
+                    "Waiting for MongoDB since 2026-01-05T10:35:04Z (58 s, 7 tries): could not write \"validated_orders\": no primary.",
                 )],
             ),
             (
@@ -892,6 +925,41 @@ mod tests {
                         "The rule amount_matches rejects 50.0 % of the pairs of ten minutes, 1.0 % before.",
                     ),
                 ],
+            ),
+            // At once, of a process that has no yesterday.
+            (
+                |facts| {
+                    let rule = RuleTally { reject: 600, warn: 0 };
+                    facts.minute.tally.rules.insert("amount_matches".to_owned(), rule);
+                    facts.before = Bucket::default();
+                },
+                State::Idle,
+                &[
+                    (Ok, UP_TO_DATE),
+                    (Look, "The rule amount_matches rejects 20.0 % of the pairs of a minute, 1.0 % before."),
+                ],
+            ),
+            // From the start on: a topic full of rubbish is news, a rule that rejects is none.
+            (
+                |facts| {
+                    facts.recent.counts.malformed = 900;
+                    facts.recent.tally.rules.insert("late".to_owned(), RuleTally { reject: 15_000, warn: 0 });
+                    (facts.before, facts.nine_minutes) = (Bucket::default(), Bucket::default());
+                },
+                State::Idle,
+                &[
+                    (Ok, UP_TO_DATE),
+                    (
+                        Look,
+                        "1.5 % of the records of ten minutes are malformed. The last: payments/2@90,417: \"amount\": expected a number.",
+                    ),
+                ],
+            ),
+            // Too few to tell.
+            (
+                |facts| (facts.recent, facts.minute.counts.malformed) = (Bucket::default(), 19),
+                State::Idle,
+                &[(Ok, UP_TO_DATE)],
             ),
             (
                 |facts| (facts.recent.state_bytes, facts.state_bytes_before) = (600 << 20, Some(300 << 20)),

@@ -36,6 +36,9 @@ use metrics::Durations;
 /// The span of [`Facts::recent`].
 const RECENT_MS: i64 = 600_000;
 
+/// What is compared with the minutes before.
+const MINUTE_MS: i64 = 60_000;
+
 /// For so long it is news that a partition fell silent.
 const SILENCE_NEWS_MS: i64 = 3_600_000;
 
@@ -213,6 +216,8 @@ impl Telemetry {
                 recent_seconds: since_start.clamp(1_000, RECENT_MS) as f64 / 1000.0,
                 recent,
                 before: history.sum(COARSE, i64::MIN, now_ms - RECENT_MS),
+                minute: history.sum(FINE, now_ms - MINUTE_MS, i64::MAX),
+                nine_minutes: history.sum(FINE, now_ms - RECENT_MS, now_ms - MINUTE_MS),
                 hour: history.sum(COARSE, hour_ago, i64::MAX),
                 state_bytes_before: history
                     .series(COARSE)
