@@ -8,7 +8,8 @@ use super::http::{ask, log_in, post};
 use super::pipeline::Pipeline;
 use super::services::{Services, ecomm_batch, free_port, terminate, until};
 
-fn hash(password: &str) -> String {
+/// What `console hash-password` prints.
+pub fn hash(password: &str) -> String {
     let mut child = ecomm_batch()
         .args(["console", "hash-password"])
         .stdin(Stdio::piped())

@@ -18,6 +18,15 @@ mod splits;
 /// The console, as a browser and a scraper meet it.
 mod console;
 
+/// What goes wrong, in words and as alerts.
+mod seen;
+
+/// A real Prometheus: alerts and dashboard.
+mod prometheus;
+
+/// The console, attacked.
+mod attacks;
+
 /// The console, in a real browser.
 mod browser;
 

@@ -11,7 +11,8 @@ use ecomm_batch::producer::{ProduceSettings, send};
 use ecomm_batch::source::kafka::KafkaConfig;
 use rdkafka::mocking::MockCluster;
 
-use super::services::{Mongod, ecomm_batch};
+use super::http::{PAGES, ask, log_in};
+use super::services::{Mongod, ecomm_batch, free_port, until};
 
 /// A password that must not be seen anywhere, with a character that a URI has to encode.
 const SENTINEL: &str = "s3ntinel-%4091c2";
@@ -76,6 +77,53 @@ async fn produce(brokers: &str) {
     send(settings, tokio::sync::watch::channel(false).1, false).await.expect("produces");
 }
 
+/// Every page, every answer for machines and the log, while MongoDB is there and when it is gone.
+async fn a_console_tells_no_secret(pipeline: &Pipeline, uri: &str, mongod: Mongod) {
+    let meant = SENTINEL.replace("%40", "@");
+    let (port, log) = (free_port(), pipeline.folder.path().join("log"));
+    let kafka = pipeline.folder.path().join("kafka.properties");
+    std::fs::write(&kafka, format!("sasl.username=writer\nsasl.password={meant}\n")).expect("written");
+    let mut engine = ecomm_batch()
+        .args(["run", "--trigger", "1s", "--brokers", &pipeline.brokers])
+        .arg("--kafka-config")
+        .arg(kafka)
+        .arg("--checkpoint")
+        .arg(pipeline.folder.path().join("checkpoint"))
+        .args(["--console", &format!("127.0.0.1:{port}")])
+        .env("MONGODB_URI", uri)
+        .env("ECOMM_BATCH_CONSOLE_PASSWORD_HASH", super::console::hash(&meant))
+        .env("ECOMM_BATCH_LOG", "trace")
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("starts");
+    until("the console answers", async || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let cookie = log_in(port, "name=admin&password=s3ntinel-%4091c2");
+    let get = |path: &str| ask(port, "GET", path, &[("Cookie", &cookie)], "");
+    let look = || {
+        for path in PAGES {
+            let answer = get(path);
+            assert_eq!(answer.status, 200, "{path}");
+            assert!(
+                !holds_secret(answer.head.as_bytes()) && !holds_secret(answer.body.as_bytes()),
+                "{path}: {}",
+                answer.body
+            );
+            assert!(!answer.body.contains("argon2id"), "{path}: {}", answer.body);
+        }
+    };
+    until("the engine is at work", async || get("/api/status").body.contains("Up to date")).await;
+    look();
+    drop(mongod);
+    produce(&pipeline.brokers).await;
+    until("it waits for MongoDB", async || get("/api/status").body.contains("Waiting for MongoDB")).await;
+    look();
+    engine.kill().expect("killed");
+    engine.wait().expect("reaped");
+    let log = std::fs::read(&log).expect("a log");
+    assert!(log.len() > 10_000, "trace says much");
+    assert!(!holds_secret(&log), "{}", String::from_utf8_lossy(&log));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_are_asked_for_and_passwords_stay_secret() {
     let Some(mongod) = Mongod::start_with_auth() else { return };
@@ -121,6 +169,8 @@ async fn rights_are_asked_for_and_passwords_stay_secret() {
     assert_eq!(ran.status.code(), Some(0), "{}", text(&ran));
     let validated = admin.database("ecomm_mart").collection::<bson::Document>("validated_orders");
     assert!(validated.count_documents(doc! {}).await.expect("counted") > 50);
+
+    a_console_tells_no_secret(&pipeline, &writer, mongod).await;
 
     let mut files = Vec::new();
     files_below(&pipeline.folder.path().join("checkpoint"), &mut files);
