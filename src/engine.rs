@@ -197,7 +197,7 @@ impl Engine {
         })
     }
 
-    /// Answers questions about the rows in state between two batches.
+    /// Answers questions about the rows in state, between batches and while the next one is waited for.
     pub fn answer(&mut self, questions: Questions) {
         self.questions = Some(questions);
     }
@@ -261,6 +261,10 @@ impl Engine {
                     tokio::select! {
                         _ = ticks.tick() => {}
                         _ = stop.wait_for(|stop| *stop) => break,
+                        () = asked(&mut self.questions) => {
+                            self.answer_questions();
+                            continue;
+                        }
                     }
                     match self.batch(self.options.max_offsets_per_trigger, None).await? {
                         Some(progress) => {
@@ -460,15 +464,19 @@ impl Engine {
         Ok(())
     }
 
+    fn answer_questions(&mut self) {
+        if let Some(questions) = &mut self.questions {
+            questions.answer(&self.committed.sides);
+        }
+    }
+
     /// Plans and runs one batch; `None` if there is nothing to do.
     pub async fn batch(
         &mut self,
         max_offsets: Option<u64>,
         run: Option<BoundedRun>,
     ) -> Result<Option<BatchProgress>> {
-        if let Some(questions) = &mut self.questions {
-            questions.answer(&self.committed.sides);
-        }
+        self.answer_questions();
         let now = self.patience.now.clone();
         let steps = Steps::plan(&now, self.committed.next);
         let progress = self.plan_and_run(max_offsets, run, steps).await?;
@@ -1058,6 +1066,14 @@ impl Committed {
 }
 
 /// Leaves of `ranges` what the broker still has; how many offsets that costs.
+/// Waits until somebody asks; for ever where nobody can.
+async fn asked(questions: &mut Option<Questions>) {
+    match questions {
+        Some(questions) => questions.arrive().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn clip(ranges: &mut PerPartition<OffsetRange>, extents: &PerPartition<Extent>) -> u64 {
     let mut gone = 0;
     for (tp, range) in ranges.iter_mut() {

@@ -1,4 +1,4 @@
-//! Questions about the rows in state, answered by the engine between two batches.
+//! Questions about the rows in state, answered by the engine between two batches, and at once while it waits for one.
 
 use std::time::{Duration, Instant};
 
@@ -44,12 +44,16 @@ pub struct Asker(mpsc::Sender<Question>);
 
 /// Answers.
 #[derive(Debug)]
-pub struct Questions(mpsc::Receiver<Question>);
+pub struct Questions {
+    asked: mpsc::Receiver<Question>,
+    /// One that has arrived and is not answered yet.
+    first: Option<Question>,
+}
 
 /// Both ends.
 pub fn channel() -> (Asker, Questions) {
     let (asker, questions) = mpsc::channel(MAX_QUESTIONS);
-    (Asker(asker), Questions(questions))
+    (Asker(asker), Questions { asked: questions, first: None })
 }
 
 /// Why there is no answer.
@@ -78,9 +82,19 @@ impl Asker {
 }
 
 impl Questions {
+    /// Waits until there is a question; for ever where nobody asks. Nothing is lost if this is dropped.
+    pub(crate) async fn arrive(&mut self) {
+        if self.first.is_none() {
+            self.first = self.asked.recv().await;
+        }
+        if self.first.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Answers what was asked meanwhile.
     pub(crate) fn answer(&mut self, sides: &[SideState]) {
-        while let Ok(question) = self.0.try_recv() {
+        while let Some(question) = self.first.take().or_else(|| self.asked.try_recv().ok()) {
             let answer = find(sides, &question.column, &question.value).unwrap_or_else(|error| {
                 tracing::debug!("{error}");
                 Answer::default()

@@ -54,6 +54,8 @@ pub enum Step {
     Committing,
     /// The engine is no more: why.
     Stopped(String),
+    /// No engine runs in this process.
+    Absent,
 }
 
 impl Step {
@@ -68,6 +70,7 @@ impl Step {
             Self::Storing => "writeSink",
             Self::Committing => "walCommit",
             Self::Stopped(_) => "stopped",
+            Self::Absent => "absent",
         }
     }
 
@@ -161,6 +164,11 @@ impl NowCell {
             (now.step, now.since) = (Step::Stopped(why.into()), Instant::now());
             (now.batch_since, now.waiting) = (None, None);
         });
+    }
+
+    /// There is no engine, and there will be none.
+    pub fn absent(&self) {
+        self.0.send_modify(|now| (now.step, now.since) = (Step::Absent, Instant::now()));
     }
 
     /// `service` did not answer.

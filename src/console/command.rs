@@ -50,7 +50,7 @@ async fn alone(args: &ConsoleCommandArgs) -> Result<()> {
     let checkpoint = args.pipeline.checkpoint.clone().unwrap_or_else(|| default_checkpoint(&program));
     let needs_mongodb = program.outputs.iter().any(|output| output.target.is_mongodb());
     let now = NowCell::default();
-    now.stop("no engine runs in this process; what is shown of it is what its checkpoint says");
+    now.absent();
     let telemetry = Arc::new(Telemetry::new(
         About {
             program,

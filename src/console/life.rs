@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Response};
+use bson::Document;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::App;
+use super::documents;
 use super::guard::Visitor;
 use super::kafka::{AT_THE_ENDS, Found, From, Search};
 use super::page::{bytes_as_text, frame, time, visible};
 use super::rules::record_address;
 use crate::clock::rfc3339_ms;
 use crate::inspector::{Answer, NoAnswer};
+use crate::offset::TopicPartition;
 use crate::progress::to_ms;
 use crate::query::Program;
 use crate::query::output::{Reads, SinkTarget};
@@ -73,7 +76,7 @@ async fn timed<T>(look: impl Future<Output = Result<T, String>>) -> Part<T> {
 /// A document and the output that it is in.
 struct Stored {
     output: String,
-    document: String,
+    document: Document,
 }
 
 /// Everything that was found.
@@ -95,14 +98,47 @@ struct InKafka {
     is_cut: bool,
 }
 
+impl InKafka {
+    /// Records that rows and documents name, however far back they are; few of them.
+    async fn add_named(&mut self, app: &App, named: Vec<(TopicPartition, i64)>) {
+        let known = |records: &[Records], tp: &TopicPartition, offset: i64| {
+            records.iter().any(|of| of.tp == *tp && of.iter().any(|record| record.offset() == offset))
+        };
+        for (tp, offset) in named {
+            if known(&self.records, &tp, offset) || self.records.len() >= MAX_RECORDS {
+                continue;
+            }
+            // What retention has deleted can't be shown.
+            if let Ok(Some(record)) = app.browser.record(&tp.topic, tp.partition, offset).await {
+                self.records.push(record);
+            }
+        }
+        self.records.sort_by_key(|record| record.iter().next().map(|record| record.timestamp_ms()));
+    }
+}
+
 async fn look(app: &App, by: &str, value: &str) -> Life {
-    let (state, outputs, letters, kafka) = tokio::join!(
+    let (state, outputs, letters, mut kafka) = tokio::join!(
         timed(in_state(app, by, value)),
         timed(in_outputs(app, by, value)),
         timed(in_letters(app, value)),
         timed(in_kafka(app, by, value)),
     );
+    let mut named: Vec<(TopicPartition, i64)> = Vec::new();
+    for (side, meta, _) in state.found.iter().flat_map(|answer| &answer.rows) {
+        let topic = app.telemetry.about.program.topic(of_number(*side));
+        named.push((TopicPartition::new(topic.clone(), meta.partition), meta.offset));
+    }
+    let stored = outputs.found.iter().chain(&letters.found).flatten();
+    named.extend(stored.flat_map(|stored| documents::positions(&stored.document)));
+    if let Ok(found) = &mut kafka.found {
+        found.add_named(app, named).await;
+    }
     Life { state, outputs, letters, kafka }
+}
+
+fn of_number(side: usize) -> Side {
+    if side == 0 { Side::Left } else { Side::Right }
 }
 
 async fn in_state(app: &App, by: &str, value: &str) -> Result<Answer, String> {
@@ -186,12 +222,11 @@ async fn in_kafka(app: &App, by: &str, value: &str) -> Result<InKafka, String> {
         all.is_cut |= found.ended != AT_THE_ENDS;
         all.records.extend(found.records);
     }
-    all.records.sort_by_key(|record| record.iter().next().map(|record| record.timestamp_ms()));
     Ok(all)
 }
 
 /// Offsets of each partition that are looked at, back from its end.
-const REACH: i64 = 200_000;
+const REACH: i64 = 50_000;
 
 /// The page.
 pub(super) async fn page(
@@ -231,12 +266,13 @@ fn kafka(part: &Part<InKafka>) -> Markup {
             @if let Ok(found) = &part.found {
                 p .muted {
                     (counted(found.looked_at, "record", "records")) " looked at, of the last " (number(REACH as u64)) " offsets of each partition"
-                    @if found.is_cut { "; there was no time for all of them" } "."
+                    @if found.is_cut { "; there was no time for all of them" }
+                    ". Older ones are here if a row or a document names them."
                 }
             }
             @match &part.found {
                 Err(problem) => p .banner.look role="note" { (problem) },
-                Ok(found) if found.records.is_empty() => p .empty { "Not among them." },
+                Ok(found) if found.records.is_empty() => p .empty { "None." },
                 Ok(found) => ol .life {
                     @for of in &found.records {
                         @for record in of.iter() {
@@ -263,7 +299,7 @@ fn state(program: &Program, part: &Part<Answer>) -> Markup {
                     @if answer.rows.is_empty() { p .empty { "No row of it can still match." } }
                     ol .life {
                         @for (side, meta, row) in &answer.rows {
-                            @let side = if *side == 0 { Side::Left } else { Side::Right };
+                            @let side = of_number(*side);
                             @let topic = program.topic(side);
                             li {
                                 a href=(record_address(topic, meta.partition, meta.offset)) { (topic) "/" (meta.partition) "@" (meta.offset) }
@@ -289,7 +325,7 @@ fn stored(title: &str, part: &Part<Vec<Stored>>) -> Markup {
                 Err(problem) => p .banner.look role="note" { (problem) },
                 Ok(found) if found.is_empty() => p .empty { "None." },
                 Ok(found) => ol .life {
-                    @for stored in found { li { strong { (stored.output) } pre tabindex="0" { (visible(&stored.document)) } } }
+                    @for stored in found { li { strong { (stored.output) } pre tabindex="0" { (visible(&documents::text(&stored.document))) } } }
                 }
             }
         }

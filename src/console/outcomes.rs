@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, Query, State};
 use axum::response::Response;
+use bson::Document;
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::App;
+use super::documents;
 use super::guard::Visitor;
 use super::page::{bytes_as_text, count, frame, time, visible};
 use super::rules::origins;
@@ -95,8 +97,8 @@ async fn newest(app: &App, name: &str, kind: &ExampleKind) -> Markup {
             (table(&examples, matches!(kind, ExampleKind::Letter(_))))
         } @else if let Some(stored) = stored {
             @match stored {
-                Ok(documents) if documents.is_empty() => p .empty { "Nothing is there." },
-                Ok(documents) => { p { "From MongoDB:" } @for document in &documents { pre tabindex="0" { (visible(document)) } } },
+                Ok(found) if found.is_empty() => p .empty { "Nothing is there." },
+                Ok(found) => { p { "From MongoDB:" } @for document in &found { pre tabindex="0" { (visible(&documents::text(document))) } } },
                 Err(problem) => p .banner.look role="note" { (problem) },
             }
         } @else {
@@ -106,7 +108,7 @@ async fn newest(app: &App, name: &str, kind: &ExampleKind) -> Markup {
 }
 
 /// The last documents of an output's collection; before the engine has stored any, what earlier ones stored.
-async fn stored(app: &App, name: &str, kind: &ExampleKind) -> Option<Result<Vec<String>, String>> {
+async fn stored(app: &App, name: &str, kind: &ExampleKind) -> Option<Result<Vec<Document>, String>> {
     let program = &app.telemetry.about.program;
     let output = match kind {
         ExampleKind::Output(name) => program.outputs.iter().find(|output| output.name == *name),

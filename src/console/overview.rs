@@ -11,7 +11,7 @@ use super::App;
 use super::chart::{Chart, Form, Series};
 use super::flow;
 use super::guard::Visitor;
-use super::page::{badge, count, event_time, fragment, frame, freshness, live as live_part, time};
+use super::page::{badge, count, event_time, fragment, frame, freshness, live as live_part, page_name, time};
 use crate::progress::{BatchProgress, to_ms};
 use crate::telemetry::Telemetry;
 use crate::telemetry::health::{Health, age, number};
@@ -71,7 +71,7 @@ pub(super) fn banner(health: &Health) -> Markup {
             @if health.findings.len() > 1 {
                 ul {
                     @for finding in &health.findings[1..] {
-                        li { (badge(finding.severity)) span { (finding.sentence) " " a href=(finding.page) { "See " (finding.kind) } } }
+                        li { (badge(finding.severity)) span { (finding.sentence) " " a href=(finding.page) { (page_name(finding.page)) } } }
                     }
                 }
             }

@@ -24,6 +24,11 @@ const MENU: [(&str, &str); 6] = [
     ("/checkpoint", "Checkpoint"),
 ];
 
+/// The name of a page of the menu.
+pub(super) fn page_name(address: &str) -> &'static str {
+    MENU.iter().find(|(of_page, _)| *of_page == address).map_or("Overview", |(_, name)| *name)
+}
+
 /// A page as an answer.
 pub(super) fn html_page(markup: &Markup) -> Response {
     Html(markup.0.clone()).into_response()

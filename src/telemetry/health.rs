@@ -264,6 +264,14 @@ fn verdict(facts: &Facts) -> (State, Finding) {
         let sentence = format!("Stopped {} ago: {why}.", age(facts.step_ms));
         return (State::Stopped, finding(Severity::Wrong, "stopped", sentence));
     }
+    if facts.step == Step::Absent {
+        let last = facts.committed_ms.map_or_else(
+            || "there is none yet".to_owned(),
+            |at| format!("the last batch was committed {} ago", age((facts.now_ms - at).max(0) as u64)),
+        );
+        let sentence = format!("No engine runs in this process. By the checkpoint, {last}.");
+        return (State::Stopped, finding(Severity::Look, "absent", sentence));
+    }
     if let Some(wait) = facts.wait.as_ref().filter(|wait| wait.for_ms >= WAIT_MS) {
         let severity = if wait.for_ms >= 10_000 { Severity::Wrong } else { Severity::Look };
         let sentence = format!(
@@ -738,6 +746,14 @@ mod tests {
                         "payments/2 has brought nothing for 3 min 12 s while its topic goes on: it no longer holds the watermark, and what it brings later may be late.",
                     ),
                 ],
+            ),
+            (
+                |facts| facts.step = Step::Absent,
+                State::Stopped,
+                &[(
+                    Look,
+                    "No engine runs in this process. By the checkpoint, the last batch was committed 600 ms ago.",
+                )],
             ),
             (
                 |facts| facts.step = Step::Stopped("exit 5: another engine has taken over".to_owned()),

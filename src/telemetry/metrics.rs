@@ -239,7 +239,7 @@ impl Scrape {
         writer.gauge(
             "ecomm_batch_stopped",
             "1 once the engine has stopped while its process is there",
-            if matches!(now.step, Step::Stopped(_)) { 1.0 } else { 0.0 },
+            if matches!(now.step, Step::Stopped(_) | Step::Absent) { 1.0 } else { 0.0 },
         )
     }
 

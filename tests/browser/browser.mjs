@@ -41,8 +41,8 @@ export class Visitor {
     this.faults = [];
   }
 
-  // Another tab. What it asks of other hosts, and what it says on the browser's console, are faults;
-  // `expected` are the statuses that a page is meant to get.
+  // Another tab. What it asks of other hosts, and what it says on the browser's console, are faults; what has one of
+  // the words that are `expected` is meant to be.
   async tab(...expected) {
     const page = await this.context.newPage();
     page.on("request", (request) => {
@@ -50,7 +50,7 @@ export class Visitor {
       if (protocol !== "data:" && host !== this.host) this.faults.push(`asks ${request.url()}`);
     });
     page.on("console", (message) => {
-      const isExpected = expected.some((status) => message.text().includes(`status of ${status}`));
+      const isExpected = expected.some((words) => message.text().includes(words));
       if (["error", "warn"].includes(message.type()) && !isExpected) this.faults.push(`${page.url()}: ${message.text()}`);
     });
     page.on("pageerror", (error) => this.faults.push(`${page.url()}: ${error}`));

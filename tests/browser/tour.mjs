@@ -1,12 +1,12 @@
 // Somebody looks at everything that the console has, while the engine works off a backlog with every kind of trouble in it.
 //
-//     node tour.mjs <engine's console> <one-time link of a console without engine> <an order_id> <folder of pictures>
+//     node tour.mjs <engine's console> <its pid> <one-time link of a console without engine> <an order_id> <folder of pictures>
 
 import assert from "node:assert/strict";
 
 import { Browser, inspect, isWithoutForeignElements, submit, text, until } from "./browser.mjs";
 
-const [engine, link, order, pictures] = process.argv.slice(2);
+const [engine, pid, link, order, pictures] = process.argv.slice(2);
 const POISON = "<script>alert(1)</script>";
 
 // Every page: name of its pictures, address, words that it has to say.
@@ -28,7 +28,7 @@ const PAGES = [
 const steps = {
   async "a wrong password gets the same words as a wrong name"(browser) {
     const visitor = await browser.visitor(engine);
-    const page = await visitor.tab(401);
+    const page = await visitor.tab("status of 401");
     for (const name of ["ada", "nobody"]) {
       await visitor.go(page, "/login");
       await page.type("input[name=name]", name);
@@ -124,7 +124,7 @@ const steps = {
 
   async "who only looks is offered nothing to change, and is refused"(browser) {
     const bob = await browser.visitor(engine);
-    const page = await bob.tab(403);
+    const page = await bob.tab("status of 403");
     await bob.logIn(page, "bob", "battery staple");
     await bob.go(page, "/topics");
     assert.match(await text(page), /bob \(read-only\)/);
@@ -146,7 +146,7 @@ const steps = {
   },
 
   async "a log-out ends the other tabs"(browser, ada) {
-    const first = await ada.tab(401);
+    const first = await ada.tab("status of 401");
     await ada.go(first, "/");
     const second = await ada.tab();
     await ada.go(second, "/rules");
@@ -159,7 +159,7 @@ const steps = {
   async "a link logs in once, and leaves the address bar"(browser) {
     const { origin } = new URL(link);
     const admin = await browser.visitor(origin);
-    const page = await admin.tab(401);
+    const page = await admin.tab("status of 401");
     await admin.go(page, link);
     const found = await inspect(page, "login-link", pictures);
     await submit(page);
@@ -170,11 +170,22 @@ const steps = {
       found.push(...(await inspect(page, `alone-${name}`, pictures)));
     }
     assert.deepEqual(found, []);
-    const late = await (await browser.visitor(origin)).tab(401);
+    const late = await (await browser.visitor(origin)).tab("status of 401");
     await late.goto(link);
     await submit(late);
     assert.match(await text(late), /not good any more/);
     admin.isWithoutFault();
+  },
+
+  async "an engine that is gone is said, and what was known last stays"(browser) {
+    const bob = await browser.visitor(engine);
+    const page = await bob.tab("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET");
+    await bob.logIn(page, "bob", "battery staple");
+    await until("the page is live", async () => /live · \d+ s ago/.test(await text(page)));
+    process.kill(Number(pid), "SIGKILL");
+    await until("the page says that nobody answers", async () => /no answer for \d+ s/.test(await text(page)));
+    assert.match(await text(page), /accounted for/);
+    bob.isWithoutFault();
   },
 };
 

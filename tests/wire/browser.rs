@@ -1,10 +1,12 @@
 //! The console in a real browser, on an engine that works off a backlog with every kind of trouble in it.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bson::doc;
+use ecomm_batch::clock::{Clock, SystemClock, rfc3339_ms};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::pipeline::{Pipeline, text};
@@ -58,7 +60,12 @@ async fn a_browser_sees_everything() {
     std::fs::create_dir_all(&pictures).expect("a folder");
     let tour = Command::new("node")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/tour.mjs"))
-        .args([&format!("http://127.0.0.1:{port}"), &link, &paid_order(&pipeline).await])
+        .args([
+            &format!("http://127.0.0.1:{port}"),
+            &engine.id().to_string(),
+            &link,
+            &paid_order(&pipeline).await,
+        ])
         .arg(&pictures)
         .env("BROWSER", browser)
         .output()
@@ -66,10 +73,10 @@ async fn a_browser_sees_everything() {
     assert!(tour.status.success(), "{}", text(&tour));
     println!("{}pictures: {}", String::from_utf8_lossy(&tour.stdout), pictures.display());
 
-    for child in [&mut engine, &mut console] {
-        terminate(child).await;
-        assert!(child.wait().expect("reaped").success());
-    }
+    // The last that the tour did was to kill the engine.
+    assert_eq!(engine.wait().expect("reaped").signal(), Some(9));
+    terminate(&console).await;
+    assert!(console.wait().expect("reaped").success());
 }
 
 /// An order that was paid.
@@ -86,8 +93,7 @@ async fn poison(pipeline: &Pipeline<'_>) {
         .expect("a client");
     let script = "<script>alert(1)</script>";
     // Two hours ago, as the first of what `produce` sends.
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let at = ecomm_batch::clock::rfc3339_ms(since_epoch.as_millis() as i64 - 7_200_000);
+    let at = rfc3339_ms(SystemClock.now_ms() - 7_200_000);
     let order = format!(
         r#"{{"order_id":"{script}","order_date":"2026-01-05","created_at":"{at}","customer_id":"<img src=x onerror=alert(1)>","amount":12.50}}"#
     );

@@ -35,7 +35,8 @@ fn start(pipeline: &Pipeline<'_>, port: u16, metrics: u16) -> Child {
     let users = users(pipeline);
     pipeline
         .command("run")
-        .args(["--trigger", "1s", "--checkpoint", &pipeline.checkpoint])
+        // Longer than who asks for a record's life waits for the engine: it answers while it is idle.
+        .args(["--trigger", "3s", "--checkpoint", &pipeline.checkpoint])
         .args(["--console", &format!("127.0.0.1:{port}"), "--metrics", &format!("127.0.0.1:{metrics}")])
         .arg("--console-users")
         .arg(&users)
@@ -130,7 +131,7 @@ async fn without_an_engine(pipeline: &Pipeline<'_>) {
         "{}",
         get("/api/outcomes")
     );
-    assert!(get("/api/status").contains("no engine runs in this process"), "{}", get("/api/status"));
+    assert!(get("/api/status").contains("No engine runs in this process"), "{}", get("/api/status"));
     terminate(&console).await;
     assert!(console.wait().expect("reaped").success());
 }

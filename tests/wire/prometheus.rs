@@ -175,8 +175,8 @@ async fn every_query_of_the_dashboard_has_data() {
             .spawn()
             .expect("starts")
     };
-    let mut engine = start();
     let Some(prometheus) = Prometheus::start(port, "groups: []\n").await else { return };
+    let mut engine = start();
     until("some batches are scraped", async || {
         prometheus.query("ecomm_batch_batches_total").first().is_some_and(|batches| *batches >= 5.0)
     })

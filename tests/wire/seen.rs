@@ -1,11 +1,11 @@
 //! What goes wrong is seen: the sentence of the overview, and the alert of a real Prometheus.
 
-use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use ecomm_batch::clock::{Clock, SystemClock, rfc3339_ms};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::http::{ask, log_in};
@@ -41,16 +41,15 @@ fn send(brokers: &str, name: &str, trouble: &Trouble) {
         if trouble.is_over.load(Ordering::Relaxed) {
             break;
         }
-        let now =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
-        let at = ecomm_batch::clock::rfc3339_ms(now);
-        let partition = (number % 3) as i32;
+        let now = SystemClock.now_ms();
+        let at = rfc3339_ms(now);
+        let partition = number % 3;
         let order = format!(
             r#"{{"order_id":"o-{number}","order_date":"2026-01-05","created_at":"{at}","customer_id":"c","amount":12.50}}"#
         );
         let cents = if trouble.is_wrong.load(Ordering::Relaxed) && number % 2 == 0 { 49 } else { 50 };
         let ahead = if trouble.is_ahead.load(Ordering::Relaxed) { 7_200_000 } else { 0 };
-        let at = ecomm_batch::clock::rfc3339_ms(now + ahead);
+        let at = rfc3339_ms(now + ahead);
         let payment = format!(
             r#"{{"payment_id":"p-{number}","order_id":"o-{number}","payment_date":"2026-01-05","created_at":"{at}","amount":12.{cents}}}"#
         );
@@ -195,30 +194,23 @@ async fn what_goes_wrong_is_seen() {
     services.wait_for_kafka().await;
     watch.is_well().await;
 
-    let flags: BTreeMap<&str, &AtomicBool> =
-        [("rule", &trouble.is_wrong), ("silence", &trouble.is_silent), ("clock", &trouble.is_ahead)].into();
-    let begin = |name: &str| {
-        flags[name].store(true, Ordering::Relaxed);
+    let begin = |flag: &AtomicBool| {
+        flag.store(true, Ordering::Relaxed);
         Instant::now()
     };
-    let began = begin("rule");
+    let end = |flag: &AtomicBool| flag.store(false, Ordering::Relaxed);
+    let began = begin(&trouble.is_wrong);
     let words = ["The rule amount_matches rejects", "before"];
     watch.sees("a rule rejects half", began, &words, ("RejectsRising", "rule=\"amount_matches\"")).await;
-    flags["rule"].store(false, Ordering::Relaxed);
-    let began = begin("silence");
+    end(&trouble.is_wrong);
+    let began = begin(&trouble.is_silent);
     let words = ["payments-seen/2 has brought nothing for"];
     watch.sees("a partition falls silent", began, &words, ("PartitionSilent", "partition=\"2\"")).await;
-    flags["silence"].store(false, Ordering::Relaxed);
-    let began = begin("clock");
-    watch
-        .sees(
-            "a clock is ahead",
-            began,
-            &["the clock of a producer is wrong"],
-            ("ClockAhead", "reason=\"future\""),
-        )
-        .await;
-    flags["clock"].store(false, Ordering::Relaxed);
+    end(&trouble.is_silent);
+    let began = begin(&trouble.is_ahead);
+    let words = ["the clock of a producer is wrong"];
+    watch.sees("a clock is ahead", began, &words, ("ClockAhead", "reason=\"future\"")).await;
+    end(&trouble.is_ahead);
 
     // The engine is killed: nobody answers, and the alert comes from outside. A start is at work again.
     let began = Instant::now();
