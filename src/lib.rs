@@ -11,19 +11,18 @@
 //! ```
 //!
 //! # Reading order
-//! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`run`]
+//! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`commands`]
 //! * the words: [`offset`], [`batch`], [`trigger`], [`duration`], [`clock`], [`error`]
 //! * the loop: [`engine`] reads like the protocol of a batch; `resume` is how a checkpoint is taken up
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
-//!   their expressions mean; [`check`] shows it
-//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]; by hand: [`inspect`], [`mod@reset`]
+//!   their expressions mean
+//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]
 //! * how it waits, is stopped and made to fail: [`retry`], [`signals`], [`faults`]
 //! * what people see: [`progress`] of each batch with an [`example`] or two, [`now`], [`telemetry`] (both over time,
 //!   and one judgement of them), `notices`, [`live`] (the terminal), [`stdout`], [`console`] (pages and metrics),
 //!   [`inspector`] (its questions to the engine)
-//! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`mod@demo`],
-//!   [`topics`], [`case`] (behaviour as data, compared as `exact_json`)
+//! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`case`] (behaviour as data, compared as `exact_json`)
 //!
 //! # Invariants
 //! * `source` never sees SQL; `query` never sees Kafka or MongoDB; no stage imports `engine`.
@@ -36,21 +35,19 @@
 pub mod admission;
 pub mod batch;
 pub mod case;
-pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod console;
 pub mod decode;
 pub(crate) mod delivery;
-pub mod demo;
 pub mod duration;
 pub mod engine;
 pub mod error;
 pub(crate) mod exact_json;
 pub mod example;
 pub mod faults;
-pub mod inspect;
 pub mod inspector;
 pub mod joining;
 pub mod live;
@@ -62,10 +59,8 @@ pub mod progress;
 pub mod query;
 pub mod ranges;
 pub mod reconcile;
-pub mod reset;
 mod resume;
 pub mod retry;
-pub mod run;
 mod s3;
 pub mod settings;
 pub mod signals;
@@ -75,7 +70,6 @@ pub mod state;
 pub mod stdout;
 mod steps;
 pub mod telemetry;
-pub mod topics;
 pub mod trigger;
 pub mod verdict;
 pub mod watermark;

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ecomm_batch::cli::{Cli, Command};
-use ecomm_batch::error::Result;
+use ecomm_batch::commands;
 use ecomm_batch::live::AboveLine;
-use ecomm_batch::settings::RunSettings;
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format;
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(execute(cli.command));
+    let result = runtime.block_on(commands::execute(cli.command));
     runtime.shutdown_background();
     match result {
         Ok(code) => code,
@@ -34,27 +33,6 @@ fn main() -> ExitCode {
             }
             ExitCode::from(exit_code)
         }
-    }
-}
-
-async fn execute(command: Command) -> Result<ExitCode> {
-    match command {
-        Command::Run(args) => {
-            ecomm_batch::run::run(RunSettings::new(&args)?).await.map(|()| ExitCode::SUCCESS)
-        }
-        Command::Console(args) => {
-            ecomm_batch::console::command::execute(args).await.map(|()| ExitCode::SUCCESS)
-        }
-        Command::Demo(args) => ecomm_batch::demo::demo(&args).await,
-        Command::Produce(args) => ecomm_batch::producer::produce(&args).await.map(|()| ExitCode::SUCCESS),
-        Command::Topics(command) => ecomm_batch::topics::execute(command).await.map(|()| ExitCode::SUCCESS),
-        Command::Check(args) => ecomm_batch::check::check(&args).await,
-        Command::Explain(args) => ecomm_batch::check::explain(&args).map(|()| ExitCode::SUCCESS),
-        Command::Test(args) => ecomm_batch::case::test(&args).await,
-        Command::Checkpoint(command) => ecomm_batch::inspect::checkpoint(command).await,
-        Command::State(args) => ecomm_batch::inspect::state(&args).await.map(|()| ExitCode::SUCCESS),
-        Command::Reset(args) => ecomm_batch::reset::reset(&args).await,
-        Command::Reconcile(args) => ecomm_batch::reconcile::reconcile(&args).await,
     }
 }
 

@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::offset::TopicPartition;
 use crate::source::header::each_header;
 use crate::source::kafka::{KafkaConfig, QuietContext, bad_property};
+use crate::source::topics::{Topics, with_extents};
 use crate::source::{Extent, Records};
-use crate::topics::{Topics, with_extents};
 
 /// How long the broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

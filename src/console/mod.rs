@@ -14,7 +14,6 @@ mod api;
 mod assets;
 mod chart;
 mod checkpoint;
-pub mod command;
 mod documents;
 mod flow;
 mod guard;

@@ -15,8 +15,8 @@ use super::page::{count, event_time, fragment, frame, freshness, live as live_pa
 use super::users::Role;
 use crate::error::Result;
 use crate::offset::TopicPartition;
+use crate::source::topics::Topics;
 use crate::telemetry::lag::Lag;
-use crate::topics::Topics;
 use crate::watermark::HeldBy;
 
 /// Partitions and replicas of a topic that is created here, at most.
@@ -149,7 +149,7 @@ pub(super) async fn create(
     let created = match check(&new) {
         Ok(()) => {
             let config = app.browser.config();
-            crate::topics::create(config, &new.topic, new.partitions, new.replication)
+            crate::source::topics::create(config, &new.topic, new.partitions, new.replication)
                 .await
                 .map_err(|e| e.headline())
         }

@@ -25,8 +25,8 @@ use crate::live::on_terminal;
 use crate::settings::kafka_config;
 use crate::signals::asked_to_stop;
 use crate::source::kafka::{KafkaConfig, bad_property};
+use crate::source::topics;
 use crate::stdout::say;
-use crate::topics;
 use ledger::{Entry, Ledger};
 use plan::{Planned, Planner, Timeline, Topic};
 

@@ -6,6 +6,7 @@
 pub(crate) mod header;
 pub mod kafka;
 pub mod memory;
+pub mod topics;
 
 use std::ops::Range;
 

@@ -16,7 +16,7 @@ use ecomm_batch::settings::starting_offsets;
 use ecomm_batch::sink::file::FileSink;
 use ecomm_batch::source::Source;
 use ecomm_batch::source::kafka::{KafkaConfig, KafkaSource};
-use ecomm_batch::topics;
+use ecomm_batch::source::topics;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -16,7 +16,7 @@ use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::reconcile::{self, Found};
 use ecomm_batch::sink::file::FileSink;
 use ecomm_batch::source::kafka::{KafkaConfig, KafkaSource};
-use ecomm_batch::topics;
+use ecomm_batch::source::topics;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 

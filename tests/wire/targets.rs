@@ -36,7 +36,7 @@ async fn only_plain_collections_are_filled_and_the_primary_is_read() {
         payments_topic: "payments-targets".to_owned(),
     };
     for topic in [&settings.orders_topic, &settings.payments_topic] {
-        ecomm_batch::topics::create(&settings.kafka, topic, 3, 1).await.expect("made");
+        ecomm_batch::source::topics::create(&settings.kafka, topic, 3, 1).await.expect("made");
     }
     send(settings, tokio::sync::watch::channel(false).1, false).await.expect("produced");
     let client = mongodb::Client::with_uri_str(&services.mongodb).await.expect("a client");

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::settings::ConsoleSettings;
-use super::users::hash_password;
-use super::{Places, link, start};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{ConsoleCommand, ConsoleCommandArgs};
 use crate::clock::{Clock, SystemClock};
+use crate::console::settings::ConsoleSettings;
+use crate::console::users::hash_password;
+use crate::console::{Places, link, start};
 use crate::error::{Error, Result};
 use crate::now::NowCell;
 use crate::query::Program;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rdkafka::mocking::MockCluster;
 use tokio::sync::watch;
 
+use super::run::run_until;
 use crate::checkpoint::Location;
 use crate::cli::{DemoArgs, Shares};
 use crate::console::settings::ConsoleSettings;
@@ -19,7 +20,6 @@ use crate::live::TerminalForm;
 use crate::producer::{self, ProduceSettings};
 use crate::ranges::StartingOffsets;
 use crate::reconcile::{Scope, compare, documents_of_files, waiting};
-use crate::run::run_until;
 use crate::settings::{MongoDbUri, RunSettings};
 use crate::source::kafka::KafkaConfig;
 use crate::stdout::say;
