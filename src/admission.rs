@@ -19,11 +19,12 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampNanosecondType};
 use arrow::row::OwnedRow;
 
 use crate::batch::BatchPlan;
-use crate::checkpoint::record::Counts;
+use crate::batch::counts::Counts;
+use crate::batch::offset::PerPartition;
+use crate::batch::watermark::{PartitionClock, nanos};
 use crate::clock::{NANOS_PER_MS, Nanos, rfc3339};
 use crate::decode::{Decoded, RejectReason};
 use crate::error::{Error, Result};
-use crate::offset::PerPartition;
 use crate::progress::EventTimes;
 use crate::query::Program;
 use crate::query::join_side::SidePlan;
@@ -33,7 +34,6 @@ use crate::query::source_view::{SourceView, Viewed};
 use crate::query::view::dead_letters_schema;
 use crate::source::{Record, Records};
 use crate::state::{KeyRegistry, KeyRows, RowMeta, Rows};
-use crate::watermark::{PartitionClock, nanos};
 
 /// The records of one partition and what decoding made of them.
 #[derive(Debug)]

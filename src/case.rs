@@ -12,6 +12,7 @@ use base64::Engine as _;
 use tokio::sync::watch;
 
 use crate::batch::SinkMode;
+use crate::batch::offset::TopicPartition;
 use crate::checkpoint::Location;
 use crate::clock::{Clock, ManualClock, rfc3339};
 use crate::decode::parse_timestamp;
@@ -20,7 +21,6 @@ use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::exact_json::Json;
 use crate::faults::{Action, FailPoint, Faults};
-use crate::offset::TopicPartition;
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::query::side::Side;

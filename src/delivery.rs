@@ -11,12 +11,12 @@ use arrow::array::{RecordBatch, UInt32Array};
 use sha2::{Digest, Sha256};
 
 use crate::admission::{Letter, letters_batch};
+use crate::batch::counts::Counts;
+use crate::batch::offset::TopicPartition;
 use crate::batch::{BatchPlan, SinkMode};
-use crate::checkpoint::record::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::example::{Example, ExampleKind, MAX_OF_KIND, cut};
 use crate::now::Service;
-use crate::offset::TopicPartition;
 use crate::query::Program;
 use crate::query::folder::hex;
 use crate::query::output::{Output, Reads, Selected, SinkTarget};

@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admission::{Admitted, DecodedRange, Entry, Letter, admit};
+use crate::batch::counts::{Counts, Tally};
+use crate::batch::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
+use crate::batch::trigger::Trigger;
+use crate::batch::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 use crate::batch::{BatchId, BatchPlan, BoundedRun, SinkMode};
-use crate::checkpoint::record::{
-    CommitRecord, Counts, LastRecord, Metadata, PartitionRecord, StateFile, Tally,
-};
+use crate::checkpoint::record::{CommitRecord, LastRecord, Metadata, PartitionRecord, StateFile};
 use crate::checkpoint::{Checkpoint, Location, Recovered};
 use crate::clock::{Clock, Nanos};
 use crate::decode::Decoder;
@@ -30,7 +32,6 @@ use crate::inspector::Questions;
 use crate::joining::join;
 use crate::notices::Notices;
 use crate::now::{Service, Step};
-use crate::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
 use crate::progress::{BatchProgress, Lateness, SourceProgress, StateProgress, behind};
 use crate::query::Program;
 use crate::query::side::Side;
@@ -41,9 +42,7 @@ use crate::sink::SharedSink;
 use crate::source::{Extent, Records, Source};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
 use crate::steps::Steps;
-use crate::trigger::Trigger;
 use crate::verdict::{Judged, Origin, judge_pairs, judge_rows};
-use crate::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;

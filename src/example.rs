@@ -1,7 +1,7 @@
 //! A few rows of each kind, for people: what an output got, what a rule rejected, what became a dead letter.
 
 use crate::batch::BatchId;
-use crate::offset::TopicPartition;
+use crate::batch::offset::TopicPartition;
 use crate::query::rule::Severity;
 
 /// Rows of one kind that a batch gives at most.

@@ -12,23 +12,24 @@
 //!
 //! # Reading order
 //! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`commands`]
-//! * the words: [`offset`], [`batch`], [`trigger`], [`duration`], [`clock`], [`error`]
+//! * the words: [`batch`] (with [`batch::offset`], [`batch::trigger`], [`batch::watermark`], [`batch::counts`]),
+//!   [`duration`], [`clock`], [`error`]
 //! * the loop: [`engine`] reads like the protocol of a batch; `resume` is how a checkpoint is taken up
 //! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
 //!   their expressions mean
-//! * what is remembered: [`state`], [`watermark`], [`checkpoint`]
+//! * what is remembered: [`state`], [`checkpoint`]
 //! * how it waits, is stopped and made to fail: [`retry`], [`signals`], [`faults`]
 //! * what people see: [`progress`] of each batch with an [`example`] or two, [`now`], [`telemetry`] (both over time,
 //!   and one judgement of them), `notices`, [`live`] (the terminal), [`stdout`], [`console`] (pages and metrics),
 //!   [`inspector`] (its questions to the engine)
-//! * around it: [`producer`] (mock data), [`reconcile`] (ledger against outcome), [`case`] (behaviour as data, compared as `exact_json`)
+//! * around it: [`mock`] (data made up, and its ledger against the outcome), [`case`] (behaviour as data, compared as `exact_json`)
 //!
 //! # Invariants
 //! * `source` never sees SQL; `query` never sees Kafka or MongoDB; no stage imports `engine`.
 //! * Only [`sink::mongodb`] knows BSON documents; only `checkpoint` touches the checkpoint's files.
 //! * Only [`clock`] reads the wall clock; what a batch depends on is in its [`batch::BatchPlan`].
-//! * The engine's Rust has no column name of orders or payments; [`producer`] and [`reconcile`] do.
+//! * The engine's Rust has no column name of orders or payments; [`mock`] does.
 //! * A stage computes a value; state changes once the sinks have the rows, and the commit comes last.
 //! * Every record has exactly one fate, and the counts are balanced before they are committed.
 
@@ -51,14 +52,12 @@ pub mod faults;
 pub mod inspector;
 pub mod joining;
 pub mod live;
+pub mod mock;
 mod notices;
 pub mod now;
-pub mod offset;
-pub mod producer;
 pub mod progress;
 pub mod query;
 pub mod ranges;
-pub mod reconcile;
 mod resume;
 pub mod retry;
 mod s3;
@@ -70,6 +69,4 @@ pub mod state;
 pub mod stdout;
 mod steps;
 pub mod telemetry;
-pub mod trigger;
 pub mod verdict;
-pub mod watermark;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::admission::{DecodedRange, Letter};
+use crate::batch::offset::{PerPartition, TopicPartition};
+use crate::batch::watermark::{HeldBy, Silence};
 use crate::checkpoint::record::PartitionRecord;
-use crate::offset::{PerPartition, TopicPartition};
 use crate::source::Extent;
-use crate::watermark::{HeldBy, Silence};
 
 /// What was told so far.
 #[derive(Debug, Default)]

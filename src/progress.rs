@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::batch::counts::{Counts, Tally};
+use crate::batch::offset::{OffsetRange, PerPartition, per_partition};
+use crate::batch::watermark::{HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 use crate::batch::{BatchId, BatchPlan};
-use crate::checkpoint::record::{CommitRecord, Counts, Metadata, Tally};
+use crate::checkpoint::record::{CommitRecord, Metadata};
 use crate::clock::{NANOS_PER_MS, Nanos, rfc3339, rfc3339_ms};
 use crate::example::Example;
-use crate::offset::{OffsetRange, PerPartition, per_partition};
 use crate::query::Program;
 use crate::query::source_table::SourceTable;
 use crate::query::source_view::SourceView;
-use crate::watermark::{HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 
 /// What a batch did and how long it took.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::batch::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::checkpoint::record::PartitionRecord;
 use crate::clock::rfc3339_ms;
 use crate::error::{Error, ErrorKind, Result};
-use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::source::{Extent, RESTORE_TOPIC};
 
 /// Where the first batch of a new checkpoint starts.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::batch::trigger::Trigger;
 use crate::checkpoint::Location;
 use crate::cli::{KafkaArgs, MongoDbArgs, RunArgs};
 use crate::clock::NANOS_PER_MS;
@@ -14,7 +15,6 @@ use crate::query::Program;
 use crate::ranges::{StartingOffsets, TopicStart};
 use crate::sink::mongodb::TakeOver;
 use crate::source::kafka::KafkaConfig;
-use crate::trigger::Trigger;
 
 /// A MongoDB connection string; never printed.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 
 use crate::batch::BatchPlan;
-use crate::checkpoint::record::RuleTally;
+use crate::batch::counts::RuleTally;
 use crate::error::Result;
 use crate::example::MAX_OF_KIND;
 use crate::joining::{Joined, LeftSlot, rounds};

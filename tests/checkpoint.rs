@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ecomm_batch::batch::offset::TopicPartition;
 use ecomm_batch::batch::{BatchId, SinkMode};
 use ecomm_batch::checkpoint::{Checkpoint, Location};
 use ecomm_batch::cli::Shares;
@@ -11,13 +12,12 @@ use ecomm_batch::clock::ManualClock;
 use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::error::{Error, ErrorKind};
 use ecomm_batch::faults::{Action, FailPoint, Faults};
-use ecomm_batch::offset::TopicPartition;
-use ecomm_batch::producer::plan::{Planner, Timeline, Topic};
+use ecomm_batch::mock::plan::{Planner, Timeline, Topic};
+use ecomm_batch::mock::reconcile::OUTPUTS;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
 use ecomm_batch::query::side::Side;
 use ecomm_batch::ranges::StartingOffsets;
-use ecomm_batch::reconcile::OUTPUTS;
 use ecomm_batch::sink::memory::MemorySink;
 use ecomm_batch::source::memory::MemorySource;
 

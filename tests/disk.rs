@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use ecomm_batch::cli::Shares;
-use ecomm_batch::producer::{ProduceSettings, send};
+use ecomm_batch::mock::produce::{ProduceSettings, send};
 use ecomm_batch::source::kafka::KafkaConfig;
 use rdkafka::mocking::MockCluster;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use ecomm_batch::batch::offset::TopicPartition;
 use ecomm_batch::checkpoint::record::{CommitRecord, Metadata, OffsetRecord, open, seal};
 use ecomm_batch::decode::Decoder;
-use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
 use ecomm_batch::query::sql_file::SqlFile;

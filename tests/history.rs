@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecomm_batch::batch::SinkMode;
+use ecomm_batch::batch::offset::TopicPartition;
 use ecomm_batch::cli::Shares;
 use ecomm_batch::clock::ManualClock;
 use ecomm_batch::engine::{Engine, EngineOptions};
-use ecomm_batch::offset::TopicPartition;
-use ecomm_batch::producer::plan::{Planned, Planner, Timeline, Topic};
+use ecomm_batch::mock::plan::{Planned, Planner, Timeline, Topic};
+use ecomm_batch::mock::reconcile::OUTPUTS;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
 use ecomm_batch::query::side::Side;
 use ecomm_batch::ranges::StartingOffsets;
-use ecomm_batch::reconcile::OUTPUTS;
 use ecomm_batch::sink::memory::MemorySink;
 use ecomm_batch::source::memory::MemorySource;
 

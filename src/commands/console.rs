@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::trigger::Trigger;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{ConsoleCommand, ConsoleCommandArgs};
 use crate::clock::{Clock, SystemClock};
@@ -17,7 +18,6 @@ use crate::settings::{default_checkpoint, kafka_config, mongodb_uri};
 use crate::signals::asked_to_stop;
 use crate::stdout::say;
 use crate::telemetry::{About, Telemetry};
-use crate::trigger::Trigger;
 
 /// How often the checkpoint is read again.
 const READ_EVERY: Duration = Duration::from_secs(5);

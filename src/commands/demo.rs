@@ -12,18 +12,18 @@ use rdkafka::mocking::MockCluster;
 use tokio::sync::watch;
 
 use super::run::run_until;
+use crate::batch::trigger::Trigger;
 use crate::checkpoint::Location;
 use crate::cli::{DemoArgs, Shares};
 use crate::console::settings::ConsoleSettings;
 use crate::error::{Error, Result};
 use crate::live::TerminalForm;
-use crate::producer::{self, ProduceSettings};
+use crate::mock::produce::{ProduceSettings, send};
+use crate::mock::reconcile::{Scope, compare, documents_of_files, waiting};
 use crate::ranges::StartingOffsets;
-use crate::reconcile::{Scope, compare, documents_of_files, waiting};
 use crate::settings::{MongoDbUri, RunSettings};
 use crate::source::kafka::KafkaConfig;
 use crate::stdout::say;
-use crate::trigger::Trigger;
 
 /// How long the producer takes.
 const PRODUCE_SECONDS: u64 = 15;
@@ -75,7 +75,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         terminal: TerminalForm::Lines,
     };
     let (stop, stopped) = watch::channel(false);
-    let produce = producer::send(
+    let produce = send(
         ProduceSettings {
             kafka,
             rate: Some(args.count.div_ceil(PRODUCE_SECONDS).max(1)),

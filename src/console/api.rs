@@ -92,7 +92,7 @@ pub(super) async fn topics(State(app): State<Arc<App>>) -> Response {
         .iter()
         .map(|(topic, partitions)| {
             let partitions = partitions.iter().map(|(&partition, &extent)| {
-                let tp = crate::offset::TopicPartition::new(topic.as_str(), partition);
+                let tp = crate::batch::offset::TopicPartition::new(topic.as_str(), partition);
                 let read = next.get(&tp).copied();
                 json!({
                     "partition": partition,

@@ -8,9 +8,9 @@ use mongodb::Client;
 use mongodb::options::{FindOptions, ReadConcern, SelectionCriteria};
 
 use super::page::bytes_as_text;
+use crate::batch::offset::TopicPartition;
 use crate::clock::rfc3339_ms;
 use crate::error::Result;
-use crate::offset::TopicPartition;
 use crate::sink::mongodb::client_of_primary;
 
 /// For how long the server looks.

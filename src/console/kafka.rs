@@ -10,8 +10,8 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
 
+use crate::batch::offset::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
-use crate::offset::TopicPartition;
 use crate::source::header::each_header;
 use crate::source::kafka::{KafkaConfig, QuietContext, bad_property};
 use crate::source::topics::{Topics, with_extents};

@@ -10,11 +10,11 @@ use maud::{Markup, html};
 use super::App;
 use super::guard::Visitor;
 use super::page::{count, event_time, fragment, frame, freshness, live as live_part, time};
+use crate::batch::watermark::HeldBy;
 use crate::progress::{BatchProgress, to_ms};
 use crate::query::explain::explain;
 use crate::telemetry::Telemetry;
 use crate::telemetry::health::{age, bytes};
-use crate::watermark::HeldBy;
 
 const WIDTH: f64 = 900.0;
 const ROW: f64 = 26.0;
@@ -142,7 +142,7 @@ fn held_in_words(batch: &BatchProgress) -> String {
 fn partition_in_words(
     telemetry: &Telemetry,
     batch: &BatchProgress,
-    tp: &crate::offset::TopicPartition,
+    tp: &crate::batch::offset::TopicPartition,
     last_record_ms: Option<i64>,
     now_ms: i64,
 ) -> String {

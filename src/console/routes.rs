@@ -144,6 +144,7 @@ mod tests {
     use super::super::link::LinkFile;
     use super::super::users::{Role, User, Users, UsersFrom};
     use super::*;
+    use crate::batch::trigger::Trigger;
     use crate::checkpoint::Location;
     use crate::clock::ManualClock;
     use crate::now::NowCell;
@@ -151,7 +152,6 @@ mod tests {
     use crate::query::folder::SqlFolder;
     use crate::source::kafka::KafkaConfig;
     use crate::telemetry::{About, Telemetry};
-    use crate::trigger::Trigger;
 
     const HOST: &str = "127.0.0.1:9021";
     const ORIGIN: &str = "http://127.0.0.1:9021";

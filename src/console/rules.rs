@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use super::App;
 use super::guard::Visitor;
 use super::page::{count, frame, time, visible};
-use crate::checkpoint::record::RuleTally;
+use crate::batch::counts::RuleTally;
 use crate::example::{Example, ExampleKind};
 use crate::telemetry::Telemetry;
 use crate::telemetry::health::percent;

@@ -13,11 +13,11 @@ use super::guard::Visitor;
 use super::login::audit;
 use super::page::{count, event_time, fragment, frame, freshness, live as live_part, time};
 use super::users::Role;
+use crate::batch::offset::TopicPartition;
+use crate::batch::watermark::HeldBy;
 use crate::error::Result;
-use crate::offset::TopicPartition;
 use crate::source::topics::Topics;
 use crate::telemetry::lag::Lag;
-use crate::watermark::HeldBy;
 
 /// Partitions and replicas of a topic that is created here, at most.
 const MAX_PARTITIONS: i32 = 1_000;

@@ -590,7 +590,7 @@ mod tests {
     use arrow::datatypes::{Int64Type, Schema};
 
     use super::*;
-    use crate::offset::TopicPartition;
+    use crate::batch::offset::TopicPartition;
 
     fn decoder() -> Decoder {
         let schema = Schema::new(vec![

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+use crate::batch::watermark::nanos;
 use crate::clock::Nanos;
 use crate::query::Program;
 use crate::query::join_view::JoinView;
 use crate::query::output::{FileFormat, Output, Reads, SinkTarget};
 use crate::query::side::Side;
 use crate::query::source_table::SourceTable;
-use crate::watermark::nanos;
 
 /// The whole program, with DataFusion's physical plan of a batch.
 pub fn explain(program: &Program) -> String {

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::value::RawValue;
 
+use crate::batch::offset::TopicPartition;
 use crate::decode::{Decoder, type_name};
 use crate::error::Error;
-use crate::offset::TopicPartition;
 use crate::source::Records;
 
 /// Why a file is refused: where in it, and what is wrong.

@@ -10,13 +10,13 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement};
 use datafusion::sql::sqlparser::ast::{ColumnOption, TableConstraint, Value};
 
+use crate::batch::watermark::WatermarkPolicy;
 use crate::decode::Decoder;
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::query::session::plan_statement;
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::statement::plain_name;
-use crate::watermark::WatermarkPolicy;
 
 /// Columns that every source has beside the declared ones; a view may select them.
 pub(crate) const SOURCE_COLUMNS: [&str; 6] =

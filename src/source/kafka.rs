@@ -18,8 +18,8 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use crate::batch::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::source::header::each_header;
 use crate::source::{Extent, RESTORE_TOPIC, Records, Source};
 

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
+use crate::batch::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::error::{Error, Result};
-use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::source::{Extent, Records, Source};
 
 /// Topics in memory; records are appended and never removed.

@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 
+use crate::batch::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::error::Result;
-use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 
 /// What to do about records that are gone.
 pub(crate) const RESTORE_TOPIC: &str = "restore the topic; or go on with what is there by --fail-on-data-loss=false, which counts what is lost; \

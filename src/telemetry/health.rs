@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
+use crate::batch::offset::TopicPartition;
+use crate::batch::watermark::HeldBy;
 use crate::clock::rfc3339_ms;
 use crate::duration;
 use crate::now::{Service, Step};
-use crate::offset::TopicPartition;
 use crate::telemetry::history::Bucket;
-use crate::watermark::HeldBy;
 
 /// A wait that is worth a word.
 const WAIT_MS: u64 = 1_000;
@@ -645,9 +645,9 @@ pub fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::record::{Counts, RuleTally};
+    use crate::batch::counts::{Counts, RuleTally};
+    use crate::batch::watermark::Silence;
     use crate::progress::Lateness;
-    use crate::watermark::Silence;
 
     const NOW_MS: i64 = 1_767_609_362_000; // 2026-01-05T10:36:02Z
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::checkpoint::record::{Counts, Tally};
+use crate::batch::counts::{Counts, Tally};
 use crate::clock::Nanos;
 use crate::example::{Example, ExampleKind};
 use crate::progress::{BatchProgress, Lateness};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::offset::PerPartition;
+use crate::batch::offset::PerPartition;
 use crate::source::Extent;
 
 /// Looks that are kept, for the trend.
@@ -62,7 +62,7 @@ impl Lag {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offset::TopicPartition;
+    use crate::batch::offset::TopicPartition;
 
     #[test]
     fn a_partition_that_was_never_read_counts_whole() {

@@ -13,13 +13,13 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::checkpoint::record::Counts;
+use crate::batch::counts::Counts;
+use crate::batch::trigger::Trigger;
+use crate::batch::watermark::HeldBy;
 use crate::now::{Service, Step};
 use crate::progress::{BatchProgress, StateProgress, to_ms};
 use crate::telemetry::Telemetry;
 use crate::telemetry::lag::Lag;
-use crate::trigger::Trigger;
-use crate::watermark::HeldBy;
 
 /// The steps of a batch as labels have them, with Spark's names of their durations.
 const PHASES: [(&str, &str); 5] = [
@@ -266,7 +266,7 @@ impl Scrape {
 
     fn lag(&self, writer: &mut Writer<'_>) -> Result<(), FmtError> {
         let (lag, next) = (self.0.lag(), self.0.next_offsets());
-        let partitions = |value: &dyn Fn(&crate::offset::TopicPartition) -> Option<f64>| {
+        let partitions = |value: &dyn Fn(&crate::batch::offset::TopicPartition) -> Option<f64>| {
             let series = lag.extents.keys().filter_map(|tp| {
                 Some((
                     vec![("topic", tp.topic.to_string()), ("partition", tp.partition.to_string())],

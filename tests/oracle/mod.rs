@@ -15,10 +15,10 @@ use arrow::array::{Array, AsArray, Decimal128Array, Int32Array, Int64Array, Reco
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use ecomm_batch::batch::SinkMode;
+use ecomm_batch::batch::offset::TopicPartition;
 use ecomm_batch::clock::ManualClock;
 use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::faults::{Action, FailPoint, Faults};
-use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
 use ecomm_batch::query::side::Side;

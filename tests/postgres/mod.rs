@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ecomm_batch::batch::SinkMode;
+use ecomm_batch::batch::offset::TopicPartition;
 use ecomm_batch::clock::ManualClock;
 use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::faults::Faults;
-use ecomm_batch::offset::TopicPartition;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
 use ecomm_batch::query::sql_file::SqlFile;

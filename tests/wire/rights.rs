@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bson::doc;
 use ecomm_batch::cli::Shares;
-use ecomm_batch::producer::{ProduceSettings, send};
+use ecomm_batch::mock::produce::{ProduceSettings, send};
 use ecomm_batch::source::kafka::KafkaConfig;
 use rdkafka::mocking::MockCluster;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecomm_batch::batch::SinkMode;
+use ecomm_batch::batch::offset::PerPartition;
 use ecomm_batch::clock::{Clock, ManualClock, SystemClock};
 use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::error::{ErrorKind, Result};
-use ecomm_batch::offset::PerPartition;
 use ecomm_batch::progress::BatchProgress;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;

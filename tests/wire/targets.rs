@@ -5,7 +5,7 @@ use std::process::Output;
 
 use bson::{Document, doc};
 use ecomm_batch::cli::Shares;
-use ecomm_batch::producer::{ProduceSettings, send};
+use ecomm_batch::mock::produce::{ProduceSettings, send};
 use ecomm_batch::source::kafka::KafkaConfig;
 
 use super::services::{Services, ecomm_batch};

@@ -1,12 +1,18 @@
-//! One turn of the loop: its number, and the intent that it must follow at a replay too.
+//! The words: one turn of the loop, with its number, the intent that it must follow at a replay too, and the values
+//! that travel with it.
+
+pub mod counts;
+pub mod offset;
+pub mod trigger;
+pub mod watermark;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::clock::Nanos;
-use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 
 /// The number of a micro-batch, consecutive from 0; a replay keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -25,9 +25,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::offset::{OffsetRange, PerPartition, TopicPartition};
 use crate::clock::{Nanos, rfc3339, rfc3339_ms};
 use crate::duration;
-use crate::offset::{OffsetRange, PerPartition, TopicPartition};
 
 /// What a partition has told so far; kept in the commit log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

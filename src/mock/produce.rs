@@ -1,11 +1,7 @@
 //! The mock data producer: seeded orders and payments, with a share of everything that goes wrong.
 //!
-//! [`plan`] decides what is sent and where it must come out, [`ledger`] writes that down. Records go
-//! out in the order of their event times; a bounded run spreads those evenly over `--span` ending
+//! Records go out in the order of their event times; a bounded run spreads those evenly over `--span` ending
 //! now, whatever the rate, an endless one lives in the present.
-
-pub mod ledger;
-pub mod plan;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,13 +18,13 @@ use crate::cli::{ProduceArgs, Shares};
 use crate::clock::{Clock, NANOS_PER_MS, SystemClock};
 use crate::error::{Error, Result};
 use crate::live::on_terminal;
+use crate::mock::ledger::{Entry, Ledger};
+use crate::mock::plan::{Planned, Planner, Timeline, Topic};
 use crate::settings::kafka_config;
 use crate::signals::asked_to_stop;
 use crate::source::kafka::{KafkaConfig, bad_property};
 use crate::source::topics;
 use crate::stdout::say;
-use ledger::{Entry, Ledger};
-use plan::{Planned, Planner, Timeline, Topic};
 
 /// Partitions of a topic that the producer has to create.
 const PARTITIONS: i32 = 3;

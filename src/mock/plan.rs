@@ -108,7 +108,7 @@ pub struct Timeline {
 impl Timeline {
     /// `count` orders evenly over `span`, ending at `now`.
     pub fn bounded(now: Nanos, span: Duration, count: u64) -> Self {
-        let span = crate::watermark::nanos(span);
+        let span = crate::batch::watermark::nanos(span);
         Self { start: now - span, step: span / count.max(1) as i64, end: Some(now), count }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::error::{Error, Result};
-use crate::producer::plan::{Class, Destination, Planned, Topic};
+use crate::mock::plan::{Class, Destination, Planned, Topic};
 
 /// How far the watermark lags behind the least partition maximum: `watermark.delay` of the shipped SQL.
 const DELAY: Nanos = 600 * 1_000_000_000;

@@ -16,8 +16,8 @@ use serde_json::Value;
 use crate::checkpoint::{Checkpoint, Location};
 use crate::cli::ReconcileArgs;
 use crate::error::{Error, Result};
-use crate::producer::ledger::{Entry, Ledger, name};
-use crate::producer::plan::{Destination, Topic};
+use crate::mock::ledger::{Entry, Ledger, name};
+use crate::mock::plan::{Destination, Topic};
 use crate::query::Program;
 use crate::query::side::Side;
 use crate::settings::mongodb_uri;
@@ -387,7 +387,7 @@ pub async fn waiting(checkpoint: &Location) -> Result<Vec<Found>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::producer::plan::Class;
+    use crate::mock::plan::Class;
 
     fn entry(kind: Topic, offset: i64, output: Destination, id: &str, cents: i64) -> Entry {
         Entry {
