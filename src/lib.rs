@@ -11,19 +11,18 @@
 //! ```
 //!
 //! # Reading order
-//! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`commands`]
+//! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`commands`] (a file each)
 //! * the words: [`batch`] (with [`batch::offset`], [`batch::trigger`], [`batch::watermark`], [`batch::counts`]),
 //!   [`duration`], [`clock`], [`error`]
-//! * the loop: [`engine`] reads like the protocol of a batch; `resume` is how a checkpoint is taken up
-//! * the stages: [`ranges`], [`source`], [`decode`], [`admission`], [`joining`], [`verdict`], `delivery`, [`sink`]
+//! * the loop: [`engine`] reads like the protocol of a batch; how far a batch goes is in [`ranges`]
+//! * its way: [`source`], [`decode`], [`stage`] (admission, joining, verdict, delivery), [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
 //!   their expressions mean
 //! * what is remembered: [`state`], [`checkpoint`]
 //! * how it waits, is stopped and made to fail: [`retry`], [`signals`], [`faults`]
-//! * what people see: [`progress`] of each batch with an [`example`] or two, [`now`], [`telemetry`] (both over time,
-//!   and one judgement of them), `notices`, [`live`] (the terminal), [`stdout`], [`console`] (pages and metrics),
-//!   [`inspector`] (its questions to the engine)
-//! * around it: [`mock`] (data made up, and its ledger against the outcome), [`case`] (behaviour as data, compared as `exact_json`)
+//! * what people see: [`observe`] (progress, now, one judgement, terminal, metrics), [`console`] (pages), [`stdout`]
+//! * around it: [`mock`] (data made up, and its ledger against the outcome), [`case`] (behaviour as data, compared as
+//!   `exact_json`)
 //!
 //! # Invariants
 //! * `source` never sees SQL; `query` never sees Kafka or MongoDB; no stage imports `engine`.
@@ -33,7 +32,6 @@
 //! * A stage computes a value; state changes once the sinks have the rows, and the commit comes last.
 //! * Every record has exactly one fate, and the counts are balanced before they are committed.
 
-pub mod admission;
 pub mod batch;
 pub mod case;
 pub mod checkpoint;
@@ -42,31 +40,21 @@ pub mod clock;
 pub mod commands;
 pub mod console;
 pub mod decode;
-pub(crate) mod delivery;
 pub mod duration;
 pub mod engine;
 pub mod error;
 pub(crate) mod exact_json;
-pub mod example;
 pub mod faults;
-pub mod inspector;
-pub mod joining;
-pub mod live;
 pub mod mock;
-mod notices;
-pub mod now;
-pub mod progress;
+pub mod observe;
 pub mod query;
 pub mod ranges;
-mod resume;
 pub mod retry;
 mod s3;
 pub mod settings;
 pub mod signals;
 pub mod sink;
 pub mod source;
+pub mod stage;
 pub mod state;
 pub mod stdout;
-mod steps;
-pub mod telemetry;
-pub mod verdict;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ecomm_batch::cli::{Cli, Command};
 use ecomm_batch::commands;
-use ecomm_batch::live::AboveLine;
+use ecomm_batch::observe::terminal::AboveLine;
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format;

@@ -10,7 +10,7 @@ use crate::clock::NANOS_PER_MS;
 use crate::console::settings::ConsoleSettings;
 use crate::decode::parse_timestamp;
 use crate::error::{Error, Result};
-use crate::live::TerminalForm;
+use crate::observe::terminal::TerminalForm;
 use crate::query::Program;
 use crate::ranges::{StartingOffsets, TopicStart};
 use crate::sink::mongodb::TakeOver;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, Location};
 use crate::cli::{CheckArgs, ExplainArgs};
+use crate::engine::resume;
 use crate::error::{ErrorKind, Result};
 use crate::query::Program;
 use crate::query::change::Effect;
@@ -13,7 +14,6 @@ use crate::query::explain::{explain as in_words, notes};
 use crate::query::folder::SqlFolder;
 use crate::query::output::SinkTarget;
 use crate::ranges::missing_topic;
-use crate::resume;
 use crate::settings::{kafka_config, mongodb_uri};
 use crate::sink::mongodb::{MongoDbOptions, MongoDbSink};
 use crate::source::Source;

@@ -11,13 +11,13 @@ use crate::console::settings::ConsoleSettings;
 use crate::console::users::hash_password;
 use crate::console::{Places, link, start};
 use crate::error::{Error, Result};
-use crate::now::NowCell;
+use crate::observe::now::NowCell;
+use crate::observe::{About, Telemetry};
 use crate::query::Program;
 use crate::query::folder::SqlFolder;
 use crate::settings::{default_checkpoint, kafka_config, mongodb_uri};
 use crate::signals::asked_to_stop;
 use crate::stdout::say;
-use crate::telemetry::{About, Telemetry};
 
 /// How often the checkpoint is read again.
 const READ_EVERY: Duration = Duration::from_secs(5);

@@ -14,10 +14,11 @@ use crate::console::{self, Console, Places};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::Faults;
-use crate::inspector::{self, Questions};
-use crate::live::{LiveLines, TerminalForm};
-use crate::now::NowCell;
-use crate::progress::BatchProgress;
+use crate::observe::inspector::{self, Questions};
+use crate::observe::now::NowCell;
+use crate::observe::progress::BatchProgress;
+use crate::observe::terminal::{LiveLines, TerminalForm};
+use crate::observe::{About, Telemetry};
 use crate::query::Program;
 use crate::query::explain::unread_letters;
 use crate::query::folder::SqlFolder;
@@ -30,7 +31,6 @@ use crate::sink::mongodb::{MongoDbOptions, MongoDbSink};
 use crate::sink::routed::RoutedSink;
 use crate::source::kafka::KafkaSource;
 use crate::stdout::say;
-use crate::telemetry::{About, Telemetry};
 
 /// Runs the program until its trigger is done, or until SIGTERM or SIGINT: then the batch under way
 /// is finished and committed. A second SIGINT ends the process at once, with exit code 130.

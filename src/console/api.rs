@@ -13,9 +13,9 @@ use super::App;
 use super::messages::refused;
 use super::outcomes::{Asked, kinds};
 use crate::clock::{rfc3339, rfc3339_ms};
-use crate::example::{Example, ExampleKind};
+use crate::observe::example::{Example, ExampleKind};
+use crate::observe::lag::Lag;
 use crate::query::explain::explain;
-use crate::telemetry::lag::Lag;
 
 /// Batches of one answer.
 const MAX_BATCHES: usize = 1_000;

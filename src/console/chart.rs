@@ -211,7 +211,7 @@ fn clock(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::health::number;
+    use crate::observe::health::number;
 
     fn chart(form: Form, points: &[(i64, Option<f64>)]) -> String {
         let series = Series { name: "in <b>".to_owned(), class: "valid", points: points.to_vec() };

@@ -14,7 +14,7 @@ use crate::batch::{BatchId, BatchPlan};
 use crate::checkpoint::record::CommitRecord;
 use crate::checkpoint::{Checkpoint, Records};
 use crate::error::Result;
-use crate::telemetry::health::{bytes, counted, number};
+use crate::observe::health::{bytes, counted, number};
 
 /// Batches of the page.
 const MAX_BATCHES: usize = 100;

@@ -6,8 +6,8 @@
 
 use maud::{Markup, html};
 
-use crate::progress::BatchProgress;
-use crate::telemetry::health::number;
+use crate::observe::health::number;
+use crate::observe::progress::BatchProgress;
 
 /// Height of the picture's bars.
 const HEIGHT: f64 = 190.0;

@@ -21,13 +21,13 @@ use super::page::{bytes_as_text, frame, time, visible};
 use super::rules::record_address;
 use crate::batch::offset::TopicPartition;
 use crate::clock::rfc3339_ms;
-use crate::inspector::{Answer, NoAnswer};
-use crate::progress::to_ms;
+use crate::observe::health::{counted, number};
+use crate::observe::inspector::{Answer, NoAnswer};
+use crate::observe::progress::to_ms;
 use crate::query::Program;
 use crate::query::output::{Reads, SinkTarget};
 use crate::query::side::Side;
 use crate::source::Records;
-use crate::telemetry::health::{counted, number};
 
 /// For how long the engine may take to answer; a batch that is under way has to end first.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(1_500);

@@ -21,10 +21,10 @@ use crate::batch::offset::TopicPartition;
 use crate::clock::rfc3339_ms;
 use crate::decode::parse_timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::example::{Example, ExampleKind};
+use crate::observe::example::{Example, ExampleKind};
+use crate::observe::health::bytes as in_bytes;
+use crate::observe::history::History;
 use crate::source::Record;
-use crate::telemetry::health::bytes as in_bytes;
-use crate::telemetry::history::History;
 
 /// Bytes of a value that a page shows; the rest is a download.
 const MAX_SHOWN: usize = 256 * 1024;

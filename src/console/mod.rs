@@ -45,12 +45,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
-use crate::inspector::Asker;
-use crate::live::AboveLine;
+use crate::observe::Telemetry;
+use crate::observe::inspector::Asker;
+use crate::observe::terminal::AboveLine;
 use crate::settings::MongoDbUri;
 use crate::source::Source;
 use crate::source::kafka::{KafkaConfig, KafkaSource};
-use crate::telemetry::Telemetry;
 use documents::Documents;
 use guard::Hosts;
 use guesses::Guesses;

@@ -13,9 +13,9 @@ use super::documents;
 use super::guard::Visitor;
 use super::page::{bytes_as_text, count, frame, time, visible};
 use super::rules::origins;
-use crate::example::{Example, ExampleKind};
+use crate::observe::Telemetry;
+use crate::observe::example::{Example, ExampleKind};
 use crate::query::output::{Reads, SinkTarget};
-use crate::telemetry::Telemetry;
 
 /// The reasons of dead letters.
 pub(super) const REASONS: [&str; 7] =

@@ -12,10 +12,10 @@ use super::chart::{Chart, Form, Series};
 use super::flow;
 use super::guard::Visitor;
 use super::page::{badge, count, event_time, fragment, frame, freshness, live as live_part, page_name, time};
-use crate::progress::{BatchProgress, to_ms};
-use crate::telemetry::Telemetry;
-use crate::telemetry::health::{Health, age, number};
-use crate::telemetry::history::{Bucket, FINE};
+use crate::observe::Telemetry;
+use crate::observe::health::{Health, age, number};
+use crate::observe::history::{Bucket, FINE};
+use crate::observe::progress::{BatchProgress, to_ms};
 
 /// What the charts show, in milliseconds.
 const SPAN_MS: i64 = FINE.width_ms * FINE.len as i64;

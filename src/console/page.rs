@@ -10,9 +10,9 @@ use super::assets::{ICON, SCRIPT, STYLE};
 use super::guard::Visitor;
 use super::users::Role;
 use crate::clock::{Nanos, rfc3339_ms};
-use crate::progress::to_ms;
+use crate::observe::health::{Severity, number};
+use crate::observe::progress::to_ms;
 use crate::query::folder::hex;
-use crate::telemetry::health::{Severity, number};
 
 /// The pages of the menu: address and name.
 const MENU: [(&str, &str); 6] = [

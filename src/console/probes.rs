@@ -9,7 +9,7 @@ use prometheus_client::collector::Collector;
 
 use super::App;
 use super::traffic::TrafficCollector;
-use crate::telemetry::metrics::{Format, scrape};
+use crate::observe::metrics::{Format, scrape};
 
 /// The process is there.
 pub(super) async fn healthz() -> &'static str {

@@ -11,10 +11,10 @@ use super::App;
 use super::guard::Visitor;
 use super::page::{count, event_time, fragment, frame, freshness, live as live_part, time};
 use crate::batch::watermark::HeldBy;
-use crate::progress::{BatchProgress, to_ms};
+use crate::observe::Telemetry;
+use crate::observe::health::{age, bytes};
+use crate::observe::progress::{BatchProgress, to_ms};
 use crate::query::explain::explain;
-use crate::telemetry::Telemetry;
-use crate::telemetry::health::{age, bytes};
 
 const WIDTH: f64 = 900.0;
 const ROW: f64 = 26.0;

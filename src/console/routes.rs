@@ -147,11 +147,11 @@ mod tests {
     use crate::batch::trigger::Trigger;
     use crate::checkpoint::Location;
     use crate::clock::ManualClock;
-    use crate::now::NowCell;
+    use crate::observe::now::NowCell;
+    use crate::observe::{About, Telemetry};
     use crate::query::Program;
     use crate::query::folder::SqlFolder;
     use crate::source::kafka::KafkaConfig;
-    use crate::telemetry::{About, Telemetry};
 
     const HOST: &str = "127.0.0.1:9021";
     const ORIGIN: &str = "http://127.0.0.1:9021";

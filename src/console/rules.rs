@@ -11,10 +11,10 @@ use super::App;
 use super::guard::Visitor;
 use super::page::{count, frame, time, visible};
 use crate::batch::counts::RuleTally;
-use crate::example::{Example, ExampleKind};
-use crate::telemetry::Telemetry;
-use crate::telemetry::health::percent;
-use crate::telemetry::history::{Bucket, COARSE};
+use crate::observe::Telemetry;
+use crate::observe::example::{Example, ExampleKind};
+use crate::observe::health::percent;
+use crate::observe::history::{Bucket, COARSE};
 
 /// Minutes of the small bars.
 const BARS: i64 = 60;

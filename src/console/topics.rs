@@ -16,8 +16,8 @@ use super::users::Role;
 use crate::batch::offset::TopicPartition;
 use crate::batch::watermark::HeldBy;
 use crate::error::Result;
+use crate::observe::lag::Lag;
 use crate::source::topics::Topics;
-use crate::telemetry::lag::Lag;
 
 /// Partitions and replicas of a topic that is created here, at most.
 const MAX_PARTITIONS: i32 = 1_000;

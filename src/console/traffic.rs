@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use crate::telemetry::metrics::{Writer, label};
+use crate::observe::metrics::{Writer, label};
 
 /// What came of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use ecomm_batch::batch::offset::PerPartition;
 use ecomm_batch::clock::{Clock, ManualClock, SystemClock};
 use ecomm_batch::engine::{Engine, EngineOptions};
 use ecomm_batch::error::{ErrorKind, Result};
-use ecomm_batch::progress::BatchProgress;
+use ecomm_batch::observe::progress::BatchProgress;
 use ecomm_batch::query::Program;
 use ecomm_batch::query::folder::SqlFolder;
 use ecomm_batch::settings::starting_offsets;

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use arrow::array::{RecordBatch, UInt32Array};
 use sha2::{Digest, Sha256};
 
-use crate::admission::{Letter, letters_batch};
 use crate::batch::counts::Counts;
 use crate::batch::offset::TopicPartition;
 use crate::batch::{BatchPlan, SinkMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::example::{Example, ExampleKind, MAX_OF_KIND, cut};
-use crate::now::Service;
+use crate::observe::example::{Example, ExampleKind, MAX_OF_KIND, cut};
+use crate::observe::now::Service;
 use crate::query::Program;
 use crate::query::folder::hex;
 use crate::query::output::{Output, Reads, Selected, SinkTarget};
@@ -24,6 +23,7 @@ use crate::query::side::Side;
 use crate::query::view::number_rows;
 use crate::retry::Patience;
 use crate::sink::{Atomic, DocumentIds, OutputRows, Refusal, RefusalReason, Refused, SharedSink, json};
+use crate::stage::admission::{Letter, letters_batch};
 use crate::state::RowMeta;
 
 /// Rows that a transaction leaves out, one try each, before the batch goes one by one.

@@ -25,7 +25,7 @@ use crate::batch::watermark::{PartitionClock, nanos};
 use crate::clock::{NANOS_PER_MS, Nanos, rfc3339};
 use crate::decode::{Decoded, RejectReason};
 use crate::error::{Error, Result};
-use crate::progress::EventTimes;
+use crate::observe::progress::EventTimes;
 use crate::query::Program;
 use crate::query::join_side::SidePlan;
 use crate::query::side::Side;

@@ -16,12 +16,12 @@ use arrow::datatypes::{DataType, Field};
 use crate::batch::BatchPlan;
 use crate::batch::counts::RuleTally;
 use crate::error::Result;
-use crate::example::MAX_OF_KIND;
-use crate::joining::{Joined, LeftSlot, rounds};
+use crate::observe::example::MAX_OF_KIND;
 use crate::query::Program;
 use crate::query::rule::{Rule, Severity, Violation};
 use crate::query::side::Side;
 use crate::query::view::{origin_fields, violation_fields};
+use crate::stage::joining::{Joined, LeftSlot, rounds};
 use crate::state::RowMeta;
 
 /// What is known of the records behind a row, left and right.

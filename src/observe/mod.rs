@@ -8,10 +8,15 @@
 //!
 //! The engine pushes and never waits: a push takes a lock that viewers hold for the time of a copy.
 
+pub mod example;
 pub mod health;
 pub mod history;
+pub mod inspector;
 pub mod lag;
 pub mod metrics;
+pub mod now;
+pub mod progress;
+pub mod terminal;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,9 +28,9 @@ use crate::batch::watermark::HeldBy;
 use crate::checkpoint::{Location, Records};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::example::ExampleKind;
-use crate::now::NowCell;
-use crate::progress::{BatchProgress, to_ms};
+use crate::observe::example::ExampleKind;
+use crate::observe::now::NowCell;
+use crate::observe::progress::{BatchProgress, to_ms};
 use crate::query::Program;
 use crate::source::Extent;
 use health::{Facts, Health, Held, Silent, Wait, judge};

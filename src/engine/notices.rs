@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::admission::{DecodedRange, Letter};
 use crate::batch::offset::{PerPartition, TopicPartition};
 use crate::batch::watermark::{HeldBy, Silence};
 use crate::checkpoint::record::PartitionRecord;
 use crate::source::Extent;
+use crate::stage::admission::{DecodedRange, Letter};
 
 /// What was told so far.
 #[derive(Debug, Default)]

@@ -16,10 +16,10 @@ use prometheus_client::registry::Registry;
 use crate::batch::counts::Counts;
 use crate::batch::trigger::Trigger;
 use crate::batch::watermark::HeldBy;
-use crate::now::{Service, Step};
-use crate::progress::{BatchProgress, StateProgress, to_ms};
-use crate::telemetry::Telemetry;
-use crate::telemetry::lag::Lag;
+use crate::observe::Telemetry;
+use crate::observe::lag::Lag;
+use crate::observe::now::{Service, Step};
+use crate::observe::progress::{BatchProgress, StateProgress, to_ms};
 
 /// The steps of a batch as labels have them, with Spark's names of their durations.
 const PHASES: [(&str, &str); 5] = [
@@ -206,7 +206,7 @@ impl Scrape {
         writer.gauge(
             "ecomm_batch_state_code",
             "How the engine does: 0 starting, 1 idle, 2 keeping up, 3 behind, 4 waiting, 5 stuck, 6 stopped",
-            crate::telemetry::health::State::ALL
+            crate::observe::health::State::ALL
                 .iter()
                 .position(|state| *state == health.state)
                 .map(|code| code as f64),

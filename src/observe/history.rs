@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::batch::counts::{Counts, Tally};
 use crate::clock::Nanos;
-use crate::example::{Example, ExampleKind};
-use crate::progress::{BatchProgress, Lateness};
+use crate::observe::example::{Example, ExampleKind};
+use crate::observe::progress::{BatchProgress, Lateness};
 
 /// Batches that are kept whole.
 const MAX_BATCHES: usize = 1_200;

@@ -10,11 +10,14 @@
 //! Whatever happens between 1 and 5, a restart runs the same batch again, with the same ranges,
 //! watermark, time and SQL; sinks store what is there already once.
 
+mod notices;
+pub(crate) mod resume;
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::admission::{Admitted, DecodedRange, Entry, Letter, admit};
 use crate::batch::counts::{Counts, Tally};
 use crate::batch::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
 use crate::batch::trigger::Trigger;
@@ -24,25 +27,26 @@ use crate::checkpoint::record::{CommitRecord, LastRecord, Metadata, PartitionRec
 use crate::checkpoint::{Checkpoint, Location, Recovered};
 use crate::clock::{Clock, Nanos};
 use crate::decode::Decoder;
-use crate::delivery::{Delivered, Delivery, records_behind};
+use crate::engine::notices::Notices;
+use crate::engine::resume::{fits, planned_with, stays_pending, take_on, way_out};
+use crate::engine::steps::Steps;
 use crate::error::{Error, ErrorKind, Result};
-use crate::example::{Example, ExampleKind, MAX_OF_KIND, cut};
 use crate::faults::{FailPoint, Faults};
-use crate::inspector::Questions;
-use crate::joining::join;
-use crate::notices::Notices;
-use crate::now::{Service, Step};
-use crate::progress::{BatchProgress, Lateness, SourceProgress, StateProgress, behind};
+use crate::observe::example::{Example, ExampleKind, MAX_OF_KIND, cut};
+use crate::observe::inspector::Questions;
+use crate::observe::now::{Service, Step};
+use crate::observe::progress::{BatchProgress, Lateness, SourceProgress, StateProgress, behind};
 use crate::query::Program;
 use crate::query::side::Side;
 use crate::ranges::{StartingOffsets, choose_ranges, data_loss, missing_topic, positions};
-use crate::resume::{fits, planned_with, stays_pending, take_on, way_out};
 use crate::retry::Patience;
 use crate::sink::SharedSink;
 use crate::source::{Extent, Records, Source};
+use crate::stage::admission::{Admitted, DecodedRange, Entry, Letter, admit};
+use crate::stage::delivery::{Delivered, Delivery, records_behind};
+use crate::stage::joining::join;
+use crate::stage::verdict::{Judged, Origin, judge_pairs, judge_rows};
 use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState, file};
-use crate::steps::Steps;
-use crate::verdict::{Judged, Origin, judge_pairs, judge_rows};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;

@@ -16,7 +16,6 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::{RecordBatch, UInt32Array};
 
-use crate::admission::Letter;
 use crate::batch::BatchPlan;
 use crate::clock::Nanos;
 use crate::error::Result;
@@ -25,6 +24,7 @@ use crate::query::join_view::JoinView;
 use crate::query::pair_match::{MatchInput, Matches};
 use crate::query::pair_rows::Shown;
 use crate::query::side::Side;
+use crate::stage::admission::Letter;
 use crate::state::{KeyRows, RowMeta, RowRef, Rows, SideChanges, SideState};
 
 /// What a batch of the join gives.

@@ -9,8 +9,8 @@ use crate::batch::offset::TopicPartition;
 use crate::batch::watermark::HeldBy;
 use crate::clock::rfc3339_ms;
 use crate::duration;
-use crate::now::{Service, Step};
-use crate::telemetry::history::Bucket;
+use crate::observe::history::Bucket;
+use crate::observe::now::{Service, Step};
 
 /// A wait that is worth a word.
 const WAIT_MS: u64 = 1_000;
@@ -413,7 +413,7 @@ fn watermark_held(facts: &Facts) -> Option<Finding> {
             let others = held.others_ms.map_or_else(String::new, |others| {
                 format!(", another partition has come to {}", rfc3339_ms(others))
             });
-            let max = rfc3339_ms(crate::progress::to_ms(*max));
+            let max = rfc3339_ms(crate::observe::progress::to_ms(*max));
             let ends = match (held.idle_timeout, held.last_record_ms) {
                 (Some(timeout), Some(last)) if facts.lag == Some(0) => {
                     let left = last + timeout.as_millis() as i64 - facts.now_ms;
@@ -647,7 +647,7 @@ mod tests {
     use super::*;
     use crate::batch::counts::{Counts, RuleTally};
     use crate::batch::watermark::Silence;
-    use crate::progress::Lateness;
+    use crate::observe::progress::Lateness;
 
     const NOW_MS: i64 = 1_767_609_362_000; // 2026-01-05T10:36:02Z
 

@@ -14,7 +14,7 @@ use crate::batch::watermark::{HeldBy, PartitionClock, WatermarkInput, WatermarkP
 use crate::batch::{BatchId, BatchPlan};
 use crate::checkpoint::record::{CommitRecord, Metadata};
 use crate::clock::{NANOS_PER_MS, Nanos, rfc3339, rfc3339_ms};
-use crate::example::Example;
+use crate::observe::example::Example;
 use crate::query::Program;
 use crate::query::source_table::SourceTable;
 use crate::query::source_view::SourceView;

@@ -8,10 +8,10 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::clock::{Nanos, rfc3339};
-use crate::progress::to_ms;
-use crate::telemetry::Telemetry;
-use crate::telemetry::health::{Severity, age, number};
-use crate::telemetry::history::FINE;
+use crate::observe::Telemetry;
+use crate::observe::health::{Severity, age, number};
+use crate::observe::history::FINE;
+use crate::observe::progress::to_ms;
 
 /// Columns at the right that a line leaves free: an echoed `^C` stays on it, and goes with it.
 const FREE_COLUMNS: u16 = 4;

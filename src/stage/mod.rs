@@ -1,0 +1,13 @@
+//! What a batch computes, one stage after the other; each takes values and gives a value.
+//!
+//! ```text
+//! decoded ranges ─ admission ─┬─ rows ─ joining ─ pairs, rows alone ─ verdict ─ rows of the view ─ delivery ─ outputs
+//!                             └─ dead letters ────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! No stage knows the engine or the checkpoint's log; state changes once the sinks have the rows.
+
+pub mod admission;
+pub(crate) mod delivery;
+pub mod joining;
+pub mod verdict;
