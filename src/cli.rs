@@ -1,13 +1,16 @@
 //! What the user typed: one variant for each subcommand, no I/O.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::checkpoint::Location;
-use crate::console::settings::ConsoleArgs;
 use crate::sink::mongodb::TakeOver;
+
+/// Where the console is by default.
+pub(crate) const DEFAULT_CONSOLE: &str = "127.0.0.1:9021";
 
 /// Micro-batch stream processor: two Kafka topics, a SQL join with a watermark, exactly-once
 /// documents in MongoDB.
@@ -114,6 +117,23 @@ pub struct ConsoleCommandArgs {
     /// The console.
     #[command(flatten)]
     pub console: ConsoleArgs,
+}
+
+/// The console's flags.
+#[derive(Args, Clone, Debug)]
+pub struct ConsoleArgs {
+    /// Where the console listens; off for none.
+    #[arg(long, env = "ECOMM_BATCH_CONSOLE", value_name = "HOST:PORT|off", default_value = DEFAULT_CONSOLE)]
+    pub console: String,
+    /// Who may log in: a file of lines name:read|full:hash, 0600; without it admin, by a link that is printed at the start.
+    #[arg(long, env = "ECOMM_BATCH_CONSOLE_USERS", value_name = "FILE")]
+    pub console_users: Option<PathBuf>,
+    /// The address by which browsers reach the console through a proxy, which has to speak TLS: https://host.
+    #[arg(long, env = "ECOMM_BATCH_CONSOLE_BEHIND_PROXY", value_name = "URL")]
+    pub console_behind_proxy: Option<String>,
+    /// Serve /metrics, /healthz and /readyz at another address too, without login.
+    #[arg(long, env = "ECOMM_BATCH_METRICS", value_name = "HOST:PORT")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What else is there for the console.

@@ -13,14 +13,15 @@
 //! # Reading order
 //! * what is asked for: [`cli`] (what was typed), [`settings`] (what it means), [`commands`] (a file each)
 //! * the words: [`batch`] (with [`batch::offset`], [`batch::trigger`], [`batch::watermark`], [`batch::counts`]),
-//!   [`duration`], [`clock`], [`error`]
+//!   [`duration`], [`clock`], [`now`], [`error`]
 //! * the loop: [`engine`] reads like the protocol of a batch; how far a batch goes is in [`ranges`]
 //! * its way: [`source`], [`decode`], [`stage`] (admission, joining, verdict, delivery), [`sink`]
 //! * the SQL: [`query`] plans a folder into sources, a join view, rules and outputs, [`query::scalar`] is what
 //!   their expressions mean
 //! * what is remembered: [`state`], [`checkpoint`]
-//! * how it waits, is stopped and made to fail: [`retry`], [`signals`], [`faults`]
-//! * what people see: [`observe`] (progress, now, one judgement, terminal, metrics), [`console`] (pages), [`stdout`]
+//! * how it waits, is stopped and made to fail: [`retry`], [`signals`], [`faults`]; what it keeps and hides: [`durable`],
+//!   [`secret`]
+//! * what people see: [`observe`] (progress, one judgement, terminal, metrics), [`console`] (pages), [`stdout`]
 //! * around it: [`mock`] (data made up, and its ledger against the outcome), [`case`] (behaviour as data, compared as
 //!   `exact_json`)
 //!
@@ -40,17 +41,20 @@ pub mod clock;
 pub mod commands;
 pub mod console;
 pub mod decode;
+pub mod durable;
 pub mod duration;
 pub mod engine;
 pub mod error;
 pub(crate) mod exact_json;
 pub mod faults;
 pub mod mock;
+pub mod now;
 pub mod observe;
 pub mod query;
 pub mod ranges;
 pub mod retry;
 mod s3;
+pub mod secret;
 pub mod settings;
 pub mod signals;
 pub mod sink;

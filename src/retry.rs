@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::duration;
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::now::{NowCell, Service};
+use crate::now::{NowCell, Service};
 
 /// The pause after the first failure; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

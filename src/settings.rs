@@ -13,18 +13,9 @@ use crate::error::{Error, Result};
 use crate::observe::terminal::TerminalForm;
 use crate::query::Program;
 use crate::ranges::{StartingOffsets, TopicStart};
+use crate::secret::{MongoDbUri, read_secret};
 use crate::sink::mongodb::TakeOver;
 use crate::source::kafka::KafkaConfig;
-
-/// A MongoDB connection string; never printed.
-#[derive(Clone)]
-pub struct MongoDbUri(pub String);
-
-impl std::fmt::Debug for MongoDbUri {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// The settings of `run`.
 #[derive(Clone, Debug)]
@@ -193,19 +184,6 @@ pub fn kafka_config(args: &KafkaArgs) -> Result<KafkaConfig> {
         properties.insert(key.trim().to_owned(), value.to_owned());
     }
     Ok(KafkaConfig::new(&args.brokers, properties))
-}
-
-/// Reads a file that may hold a secret; others should not be able to.
-pub(crate) fn read_secret(path: &Path) -> Result<String> {
-    use std::os::unix::fs::PermissionsExt;
-    let cannot_read = |source: std::io::Error| {
-        Error::config(format!("could not read \"{}\"", path.display())).because(source)
-    };
-    let mode = std::fs::metadata(path).map_err(cannot_read)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!("\"{}\" can be read by others: chmod 600 it", path.display());
-    }
-    Ok(std::fs::read_to_string(path).map_err(cannot_read)?.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -27,5 +27,8 @@ mod oracle;
 /// SQL means what it says, against a real PostgreSQL.
 mod postgres;
 
+/// The rooms of the tree.
+mod layout;
+
 /// Real Kafka and real MongoDB.
 mod wire;

@@ -5,8 +5,8 @@
 //! customer data.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind as IoKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind as IoKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::store::Store;
+use crate::durable::{failed, make_folder, sync_folder, write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::{FailPoint, Faults};
 
@@ -224,39 +225,4 @@ impl NewFolders {
         }
         Ok(())
     }
-}
-
-/// Makes a folder that only its owner can enter, and those above it; each name is durable on return.
-pub fn make_folder(path: &Path) -> Result<()> {
-    if path.is_dir() || path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_folder(parent)?;
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(source) if source.kind() != IoKind::AlreadyExists => Err(failed("make", path, source)),
-        _ => sync_folder(parent),
-    }
-}
-
-/// Writes a file and syncs its bytes, not its name.
-pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    write(path, bytes).and_then(|file| file.sync_all()).map_err(|source| failed("write", path, source))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    Ok(file)
-}
-
-/// Makes the names in a folder durable.
-pub fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(|source| failed("sync", folder, source))
-}
-
-fn failed(action: &str, path: &Path, source: std::io::Error) -> Error {
-    Error::internal(format!("could not {action} \"{}\"", path.display()))
-        .because(source)
-        .advise("check the rights and the free space of the checkpoint's disk, then start again: the batch runs again")
 }

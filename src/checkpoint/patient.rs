@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::store::Store;
 use crate::error::Result;
-use crate::observe::now::Service;
+use crate::now::Service;
 use crate::retry::Patience;
 
 /// Each step is tried until it works, or a person stops the engine; any step of a store may be repeated.

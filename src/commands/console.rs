@@ -11,7 +11,7 @@ use crate::console::settings::ConsoleSettings;
 use crate::console::users::hash_password;
 use crate::console::{Places, link, start};
 use crate::error::{Error, Result};
-use crate::observe::now::NowCell;
+use crate::now::NowCell;
 use crate::observe::{About, Telemetry};
 use crate::query::Program;
 use crate::query::folder::SqlFolder;

@@ -21,7 +21,8 @@ use crate::mock::produce::{ProduceSettings, send};
 use crate::mock::reconcile::{Scope, compare, documents_of_files, waiting};
 use crate::observe::terminal::TerminalForm;
 use crate::ranges::StartingOffsets;
-use crate::settings::{MongoDbUri, RunSettings};
+use crate::secret::MongoDbUri;
+use crate::settings::RunSettings;
 use crate::source::kafka::KafkaConfig;
 use crate::stdout::say;
 
@@ -148,7 +149,7 @@ fn demo_folder(given: Option<&Path>) -> Result<PathBuf> {
                 .advise("a demo starts afresh: give a folder that does not exist, or none"))
         }
         Some(folder) => {
-            crate::checkpoint::directory::make_folder(folder)?;
+            crate::durable::make_folder(folder)?;
             Ok(folder.to_owned())
         }
         None => tempfile::Builder::new()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use super::settings::ConsoleArgs;
+use crate::cli::ConsoleArgs;
 use crate::error::{Error, Result};
 use crate::stdout::say;
 

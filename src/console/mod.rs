@@ -48,7 +48,7 @@ use crate::error::{Error, Result};
 use crate::observe::Telemetry;
 use crate::observe::inspector::Asker;
 use crate::observe::terminal::AboveLine;
-use crate::settings::MongoDbUri;
+use crate::secret::MongoDbUri;
 use crate::source::Source;
 use crate::source::kafka::{KafkaConfig, KafkaSource};
 use documents::Documents;

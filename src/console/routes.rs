@@ -147,7 +147,7 @@ mod tests {
     use crate::batch::trigger::Trigger;
     use crate::checkpoint::Location;
     use crate::clock::ManualClock;
-    use crate::observe::now::NowCell;
+    use crate::now::NowCell;
     use crate::observe::{About, Telemetry};
     use crate::query::Program;
     use crate::query::folder::SqlFolder;

@@ -1,37 +1,15 @@
 //! What the console's flags mean: where it listens, who may log in, and what does not go together.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-
-use clap::Args;
 
 use super::users::UsersFrom;
+use crate::cli::{ConsoleArgs, DEFAULT_CONSOLE};
 use crate::error::{Error, Result};
-
-/// Where the console is by default.
-const DEFAULT: &str = "127.0.0.1:9021";
 
 /// What has to be written to have the login of a laptop.
 const DEVELOPMENT: &str = "yes-this-is-a-laptop";
 
-/// The console's flags.
-#[derive(Args, Clone, Debug)]
-pub struct ConsoleArgs {
-    /// Where the console listens; off for none.
-    #[arg(long, env = "ECOMM_BATCH_CONSOLE", value_name = "HOST:PORT|off", default_value = DEFAULT)]
-    pub console: String,
-    /// Who may log in: a file of lines name:read|full:hash, 0600; without it admin, by a link that is printed at the start.
-    #[arg(long, env = "ECOMM_BATCH_CONSOLE_USERS", value_name = "FILE")]
-    pub console_users: Option<PathBuf>,
-    /// The address by which browsers reach the console through a proxy, which has to speak TLS: https://host.
-    #[arg(long, env = "ECOMM_BATCH_CONSOLE_BEHIND_PROXY", value_name = "URL")]
-    pub console_behind_proxy: Option<String>,
-    /// Serve /metrics, /healthz and /readyz at another address too, without login.
-    #[arg(long, env = "ECOMM_BATCH_METRICS", value_name = "HOST:PORT")]
-    pub metrics: Option<SocketAddr>,
-}
-
-/// What they mean.
+/// What the console's flags mean.
 #[derive(Clone, Debug)]
 pub struct ConsoleSettings {
     /// Where it listens; `None` for no console.
@@ -99,7 +77,7 @@ impl ConsoleSettings {
         }
         Ok(Self {
             address: Some(address),
-            is_default: args.console == DEFAULT,
+            is_default: args.console == DEFAULT_CONSOLE,
             users,
             proxy,
             metrics: args.metrics,
@@ -115,6 +93,8 @@ fn is_origin(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn settings(

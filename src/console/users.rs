@@ -289,7 +289,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 }
 
 fn read(path: &Path) -> Result<Vec<(String, Role, String)>> {
-    let text = crate::settings::read_secret(path)?;
+    let text = crate::secret::read_secret(path)?;
     let mut users: Vec<(String, Role, String)> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim().is_empty() || line.starts_with('#') {

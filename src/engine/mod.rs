@@ -32,9 +32,9 @@ use crate::engine::resume::{fits, planned_with, stays_pending, take_on, way_out}
 use crate::engine::steps::Steps;
 use crate::error::{Error, ErrorKind, Result};
 use crate::faults::{FailPoint, Faults};
+use crate::now::{Service, Step};
 use crate::observe::example::{Example, ExampleKind, MAX_OF_KIND, cut};
 use crate::observe::inspector::Questions;
-use crate::observe::now::{Service, Step};
 use crate::observe::progress::{BatchProgress, Lateness, SourceProgress, StateProgress, behind};
 use crate::query::Program;
 use crate::query::side::Side;

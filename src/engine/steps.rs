@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::batch::BatchId;
-use crate::observe::now::{NowCell, Step};
+use crate::now::{NowCell, Step};
 
 /// The steps of one batch.
 pub(crate) struct Steps<'a> {

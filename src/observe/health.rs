@@ -9,8 +9,8 @@ use crate::batch::offset::TopicPartition;
 use crate::batch::watermark::HeldBy;
 use crate::clock::rfc3339_ms;
 use crate::duration;
+use crate::now::{Service, Step};
 use crate::observe::history::Bucket;
-use crate::observe::now::{Service, Step};
 
 /// A wait that is worth a word.
 const WAIT_MS: u64 = 1_000;

@@ -16,9 +16,9 @@ use prometheus_client::registry::Registry;
 use crate::batch::counts::Counts;
 use crate::batch::trigger::Trigger;
 use crate::batch::watermark::HeldBy;
+use crate::now::{Service, Step};
 use crate::observe::Telemetry;
 use crate::observe::lag::Lag;
-use crate::observe::now::{Service, Step};
 use crate::observe::progress::{BatchProgress, StateProgress, to_ms};
 
 /// The steps of a batch as labels have them, with Spark's names of their durations.

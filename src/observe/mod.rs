@@ -14,7 +14,6 @@ pub mod history;
 pub mod inspector;
 pub mod lag;
 pub mod metrics;
-pub mod now;
 pub mod progress;
 pub mod terminal;
 
@@ -28,8 +27,8 @@ use crate::batch::watermark::HeldBy;
 use crate::checkpoint::{Location, Records};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::now::NowCell;
 use crate::observe::example::ExampleKind;
-use crate::observe::now::NowCell;
 use crate::observe::progress::{BatchProgress, to_ms};
 use crate::query::Program;
 use crate::source::Extent;

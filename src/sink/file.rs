@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use object_store::{Error as Cause, ObjectStore, ObjectStoreExt};
 
 use crate::batch::BatchId;
-use crate::checkpoint::directory::{make_folder, sync_folder, write_synced};
+use crate::durable::{make_folder, sync_folder, write_synced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::output::{Compression, FileFormat, Output, SinkTarget};
 use crate::s3::{self, Prefix};

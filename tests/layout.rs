@@ -1,0 +1,126 @@
+//! The rooms of the tree: an import goes down, never up, and some rooms know nothing of others.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// From the top to the ground. A room imports those below it.
+const FLOORS: [&str; 27] = [
+    "commands",
+    "mock",
+    "case",
+    "settings",
+    "console",
+    "cli",
+    "engine",
+    "stage",
+    "observe",
+    "exact_json",
+    "ranges",
+    "checkpoint",
+    "sink",
+    "state",
+    "query",
+    "decode",
+    "source",
+    "s3",
+    "retry",
+    "now",
+    "batch",
+    "faults",
+    "durable",
+    "secret",
+    "signals",
+    "error",
+    "clock",
+];
+
+/// Words that every floor may use.
+const GROUND: [&str; 2] = ["duration", "stdout"];
+
+/// Who never names whom, beyond the floors, and why.
+const NEVER: [(&str, &[&str], &str); 6] = [
+    ("console", &["engine", "stage", "state"], "a page never holds up a batch"),
+    (
+        "stage",
+        &["checkpoint", "source::kafka", "sink::mongodb"],
+        "a stage computes a value; the engine commits it",
+    ),
+    ("query", &["checkpoint", "sink", "source::kafka"], "SQL is planned without any service"),
+    ("source", &["query", "sink"], "records are fetched without knowing what for"),
+    ("sink", &["checkpoint", "engine", "source::kafka"], "rows are stored without knowing whence"),
+    ("state", &["checkpoint", "sink", "source::kafka"], "rows wait without knowing who reads or writes"),
+];
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => files(&path, found),
+            false if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
+            false => {}
+        }
+    }
+}
+
+/// The paths below the crate that a text names, without those of its unit tests.
+fn names(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let parts = code.split("crate::").skip(1);
+    let path = |part: &str| {
+        part.chars()
+            .take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(*c))
+            .collect::<String>()
+    };
+    parts.map(path).filter(|path| !path.is_empty()).collect()
+}
+
+/// The room that a file of `src` is in.
+fn room(file: &Path) -> String {
+    let first = file.iter().next().expect("a name").to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+#[test]
+fn imports_go_down() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    let mut problems = Vec::new();
+    let mut seen = BTreeSet::new();
+    for file in &found {
+        let place = file.strip_prefix(&root).expect("below src");
+        let room = room(place);
+        if ["lib", "main"].contains(&room.as_str()) || GROUND.contains(&room.as_str()) {
+            continue;
+        }
+        let floor = FLOORS.iter().position(|of| *of == room);
+        let Some(floor) = floor else {
+            problems.push(format!("src/{room} has no floor: say in FLOORS what it may import"));
+            continue;
+        };
+        seen.insert(room.clone());
+        for name in names(&std::fs::read_to_string(file).expect("reads")) {
+            let other = name.split("::").next().unwrap_or_default();
+            let below = FLOORS.iter().position(|of| *of == other);
+            if other != room && !GROUND.contains(&other) && below.is_none_or(|below| below < floor) {
+                problems.push(format!("src/{} imports {name}, which is above", place.display()));
+            }
+            for (who, whom, why) in NEVER.iter().filter(|(who, ..)| *who == room) {
+                if let Some(whom) =
+                    whom.iter().find(|whom| name == **whom || name.starts_with(&format!("{whom}::")))
+                {
+                    problems.push(format!("src/{} names {whom}; {who} never does: {why}", place.display()));
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert_eq!(seen.len(), FLOORS.len(), "a floor without a room: {seen:?}");
+}
+
+#[test]
+fn names_are_read_from_code_and_not_from_tests() {
+    let text =
+        "use crate::a::b::{C, d};\nlet x = crate::e::f();\n#[cfg(test)]\nmod tests {\n use crate::g;\n}";
+    assert_eq!(names(text), ["a::b::".to_owned(), "e::f".to_owned()].into());
+}
