@@ -5,9 +5,10 @@
 //!                             └─ dead letters ────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! No stage knows the engine or the checkpoint's log; state changes once the sinks have the rows.
+//! [`outcome`] calls admission, joining and verdict in turn. No stage knows the engine or the checkpoint's log; state changes once the sinks have the rows.
 
 pub mod admission;
 pub(crate) mod delivery;
 pub mod joining;
+pub(crate) mod outcome;
 pub mod verdict;
