@@ -1,7 +1,7 @@
 //! Topics and records for people: clients of their own, which read little and give up soon.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -92,15 +92,40 @@ pub(super) struct Found {
 
 /// Reads for people.
 pub(super) struct Browser {
-    config: KafkaConfig,
+    clients: Arc<Clients>,
     readers: Arc<Semaphore>,
     waiting: Semaphore,
+}
+
+/// Clients that are lent to one read after the other: a new one takes longer to connect than most reads take.
+struct Clients {
+    config: KafkaConfig,
+    /// Those that read what is committed, and those that read open transactions too.
+    idle: [Mutex<Vec<BaseConsumer<QuietContext>>>; 2],
+}
+
+impl Clients {
+    /// Lends one to `work`; one with which something failed is not lent again.
+    fn with<T>(
+        &self,
+        uncommitted: bool,
+        work: impl FnOnce(&BaseConsumer<QuietContext>) -> Result<T>,
+    ) -> Result<T> {
+        let idle = &self.idle[usize::from(uncommitted)];
+        let lent = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let consumer = lent.map_or_else(|| consumer(&self.config, uncommitted), Ok)?;
+        let done = work(&consumer)?;
+        if consumer.unassign().is_ok() {
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
+        }
+        Ok(done)
+    }
 }
 
 impl Browser {
     pub(super) fn new(config: KafkaConfig) -> Self {
         Self {
-            config,
+            clients: Arc::new(Clients { config, idle: Default::default() }),
             readers: Arc::new(Semaphore::new(READERS)),
             waiting: Semaphore::new(WAITING + READERS),
         }
@@ -108,38 +133,42 @@ impl Browser {
 
     /// The cluster.
     pub(super) fn config(&self) -> &KafkaConfig {
-        &self.config
+        &self.clients.config
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&KafkaConfig) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Clients) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let _place = self.waiting.try_acquire().map_err(|_| {
             Error::unavailable("too many pages read the topics at once").advise("try again in a moment")
         })?;
         let reader = Arc::clone(&self.readers).acquire_owned().await;
         let reader = reader.map_err(|_| Error::internal("the console is closed"))?;
-        let config = self.config.clone();
+        let clients = Arc::clone(&self.clients);
         let task = tokio::task::spawn_blocking(move || {
             let _reader = reader;
-            work(&config)
+            work(&clients)
         });
         task.await.map_err(|source| Error::internal("reading the topics panicked").because(source))?
     }
 
     /// All topics that are not Kafka's own, with the ends of their partitions.
     pub(super) async fn topics(&self) -> Result<Topics> {
-        self.blocking(|config| {
-            let consumer = consumer(config, false)?;
-            with_extents(&consumer, ANSWER_TIMEOUT).map_err(|error| away(config, &error))
+        self.blocking(|clients| {
+            clients.with(false, |consumer| {
+                with_extents(consumer, ANSWER_TIMEOUT).map_err(|error| away(&clients.config, &error))
+            })
         })
         .await
     }
 
     /// Records of a topic.
     pub(super) async fn read(&self, search: Search) -> Result<Found> {
-        self.blocking(move |config| read(config, &search)).await
+        self.blocking(move |clients| {
+            clients.with(search.uncommitted, |consumer| read(&clients.config, consumer, &search))
+        })
+        .await
     }
 
     /// One record whole.
@@ -181,9 +210,8 @@ fn away(config: &KafkaConfig, error: &KafkaError) -> Error {
     Error::unavailable(format!("could not reach Kafka at \"{}\"", config.brokers)).because(error.to_string())
 }
 
-fn read(config: &KafkaConfig, search: &Search) -> Result<Found> {
+fn read(config: &KafkaConfig, consumer: &BaseConsumer<QuietContext>, search: &Search) -> Result<Found> {
     let started = Instant::now();
-    let consumer = consumer(config, search.uncommitted)?;
     let fail = |error: KafkaError| away(config, &error);
     let metadata = consumer.fetch_metadata(Some(&search.topic), ANSWER_TIMEOUT).map_err(fail)?;
     let partitions: Vec<i32> = metadata
@@ -205,7 +233,7 @@ fn read(config: &KafkaConfig, search: &Search) -> Result<Found> {
             consumer.fetch_watermarks(&search.topic, id, ANSWER_TIMEOUT).map_err(fail)?;
         ends.insert(id, Extent { earliest, latest });
     }
-    let starts = starts(config, &consumer, search, &ends)?;
+    let starts = starts(config, consumer, search, &ends)?;
     let mut open: BTreeMap<i32, i64> = BTreeMap::new();
     let mut list = TopicPartitionList::new();
     for (&id, &start) in &starts {

@@ -42,6 +42,9 @@ pub(super) struct Asked {
     by: String,
     #[serde(default)]
     value: String,
+    /// `kafka`: the newest records of the topics are looked through in any case, which takes up to two seconds.
+    #[serde(default)]
+    scan: String,
 }
 
 /// The columns that a record is known by: PRIMARY KEYs, and what the join compares.
@@ -96,6 +99,8 @@ struct InKafka {
     looked_at: u64,
     /// There may be more: the look took too long, or found too many.
     is_cut: bool,
+    /// The topics were looked through; else only what rows and documents name is here.
+    is_scan: bool,
 }
 
 impl InKafka {
@@ -117,12 +122,13 @@ impl InKafka {
     }
 }
 
-async fn look(app: &App, by: &str, value: &str) -> Life {
-    let (state, outputs, letters, mut kafka) = tokio::join!(
+/// Looks at state and documents, then for the records that they name. Topics are looked through if that is asked for,
+/// or if nothing else knows of the record.
+async fn look(app: &App, Asked { by, value, scan }: &Asked) -> Life {
+    let (state, outputs, letters) = tokio::join!(
         timed(in_state(app, by, value)),
         timed(in_outputs(app, by, value)),
         timed(in_letters(app, value)),
-        timed(in_kafka(app, by, value)),
     );
     let mut named: Vec<(TopicPartition, i64)> = Vec::new();
     for (side, meta, _) in state.found.iter().flat_map(|answer| &answer.rows) {
@@ -131,9 +137,13 @@ async fn look(app: &App, by: &str, value: &str) -> Life {
     }
     let stored = outputs.found.iter().chain(&letters.found).flatten();
     named.extend(stored.flat_map(|stored| documents::positions(&stored.document)));
-    if let Ok(found) = &mut kafka.found {
+    let is_scan = scan == "kafka" || named.is_empty();
+    let records = async {
+        let mut found = if is_scan { in_kafka(app, by, value).await? } else { InKafka::default() };
         found.add_named(app, named).await;
-    }
+        Ok(found)
+    };
+    let kafka = timed(records).await;
     Life { state, outputs, letters, kafka }
 }
 
@@ -215,7 +225,7 @@ async fn in_kafka(app: &App, by: &str, value: &str) -> Result<InKafka, String> {
                 app.browser.read(search).await.map_err(|error| error.headline())
             },
         );
-    let mut all = InKafka::default();
+    let mut all = InKafka { is_scan: true, ..InKafka::default() };
     for found in futures::future::join_all(looks).await {
         let found: Found = found?;
         all.looked_at += found.looked_at;
@@ -242,10 +252,10 @@ pub(super) async fn page(
             p .empty { "Search by " (keys(program).join(", ")) " with the field above." }
         },
         true => {
-            let life = look(&app, &asked.by, &asked.value).await;
+            let life = look(&app, &asked).await;
             html! {
                 h1 { "Life of " (asked.by) " = " (visible(&asked.value)) }
-                (kafka(&life.kafka))
+                (kafka(&asked, &life.kafka))
                 (state(program, &life.state))
                 (stored("Stored", &life.outputs))
                 (stored("Dead letters with this key", &life.letters))
@@ -259,16 +269,23 @@ fn heading(title: &str, took_ms: u64) -> Markup {
     html! { h2 { (title) " " span .muted .small { (took_ms) " ms" } } }
 }
 
-fn kafka(part: &Part<InKafka>) -> Markup {
+fn kafka(asked: &Asked, part: &Part<InKafka>) -> Markup {
     html! {
         section {
             (heading("In Kafka", part.took_ms))
             @if let Ok(found) = &part.found {
-                p .muted {
+                @if !found.is_scan {
+                    p .muted {
+                        "The records that rows and documents name. "
+                        a href=(format!("/record?by={}&value={}&scan=kafka", super::address(&asked.by), super::address(&asked.value))) {
+                            "Look through the topics too"
+                        }
+                    }
+                } @else { p .muted {
                     (counted(found.looked_at, "record", "records")) " looked at, of the last " (number(REACH as u64)) " offsets of each partition"
                     @if found.is_cut { "; there was no time for all of them" }
                     ". Older ones are here if a row or a document names them."
-                }
+                } }
             }
             @match &part.found {
                 Err(problem) => p .banner.look role="note" { (problem) },
@@ -339,7 +356,7 @@ pub(super) async fn json(State(app): State<Arc<App>>, Query(asked): Query<Asked>
         let problem = json!({ "error": format!("by is one of {}", keys(program).join(", ")) });
         return (axum::http::StatusCode::BAD_REQUEST, axum::Json(problem)).into_response();
     }
-    let life = look(&app, &asked.by, &asked.value).await;
+    let life = look(&app, &asked).await;
     let of_stored = |part: &Part<Vec<Stored>>| match &part.found {
         Err(problem) => json!({ "error": problem }),
         Ok(found) => found
