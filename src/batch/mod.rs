@@ -3,6 +3,7 @@
 
 pub mod counts;
 pub mod offset;
+pub mod reason;
 pub mod trigger;
 pub mod watermark;
 

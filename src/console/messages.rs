@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::App;
 use super::guard::Visitor;
 use super::kafka::{AT_THE_ENDS, Found, From, MAX_RECORDS, Search};
-use super::outcomes::REASONS;
 use super::page::{bytes_as_text, count, dump, frame, time, visible};
 use crate::batch::offset::TopicPartition;
+use crate::batch::reason::Reason;
 use crate::clock::rfc3339_ms;
 use crate::decode::parse_timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -162,8 +162,9 @@ fn fate(history: &History, next: Option<i64>, tp: &TopicPartition, offset: i64) 
         ranges.any(|(of, range)| of == tp && (range.start..range.end).contains(&offset))
     });
     let is_of_record = |example: &Example| example.origins.iter().any(|(of, at)| of == tp && *at == offset);
-    let reason =
-        REASONS.into_iter().find(|reason| history.examples(&ExampleKind::Letter(reason)).any(is_of_record));
+    let reason = Reason::ALL
+        .into_iter()
+        .find(|&reason| history.examples(&ExampleKind::Letter(reason)).any(is_of_record));
     match (batch, reason) {
         (Some(batch), Some(reason)) => format!("batch {}, dead letter: {reason}", batch.batch_id),
         (Some(batch), None) => format!("batch {}", batch.batch_id),

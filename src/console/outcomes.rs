@@ -13,13 +13,10 @@ use super::documents;
 use super::guard::Visitor;
 use super::page::{bytes_as_text, count, frame, time, visible};
 use super::rules::origins;
+use crate::batch::reason::Reason;
 use crate::observe::Telemetry;
 use crate::observe::example::{Example, ExampleKind};
 use crate::query::output::{Reads, SinkTarget};
-
-/// The reasons of dead letters.
-pub(super) const REASONS: [&str; 7] =
-    ["malformed", "late", "duplicate", "future", "tombstone", "refused", "conflict"];
 
 /// What is asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -46,17 +43,9 @@ pub(super) fn kinds(telemetry: &Telemetry) -> Vec<(String, ExampleKind, u64)> {
             (output.name.clone(), ExampleKind::Output(output.name.clone()), tally.copied().unwrap_or(0))
         })
         .collect();
-    for reason in REASONS {
-        let of_reason = last.as_ref().map_or(0, |batch| match reason {
-            "malformed" => batch.total.malformed,
-            "late" => batch.total.late,
-            "duplicate" => batch.total.duplicate,
-            "future" => batch.total.future,
-            "tombstone" => batch.total.tombstones,
-            "refused" => batch.total.refused,
-            _ => batch.total.conflict,
-        });
-        kinds.push((reason.to_owned(), ExampleKind::Letter(reason), of_reason));
+    for reason in Reason::ALL {
+        let of_reason = last.as_ref().map_or(0, |batch| reason.count(&batch.total));
+        kinds.push((reason.name().to_owned(), ExampleKind::Letter(reason), of_reason));
     }
     kinds
 }

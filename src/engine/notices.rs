@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::batch::offset::{PerPartition, TopicPartition};
+use crate::batch::reason::Reason;
 use crate::batch::watermark::{HeldBy, Silence};
 use crate::checkpoint::record::PartitionRecord;
 use crate::source::Extent;
@@ -61,7 +62,7 @@ impl Notices {
         }
         for (topic, &num_values) in num_values.iter().filter(|(_, num_values)| **num_values > 0) {
             let mut malformed =
-                letters.iter().filter(|letter| letter.reason == "malformed" && letter.topic == **topic);
+                letters.iter().filter(|letter| letter.reason == Reason::Malformed && letter.topic == **topic);
             let first = malformed.next();
             let is_all = first.is_some() && 1 + malformed.count() == num_values;
             if !is_all {

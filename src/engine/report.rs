@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::batch::BatchPlan;
 use crate::batch::offset::TopicPartition;
+use crate::batch::reason::Reason;
 use crate::observe::example::{Example, ExampleKind, MAX_OF_KIND, cut};
 use crate::observe::progress::{Lateness, StateProgress};
 use crate::query::Program;
@@ -47,7 +48,7 @@ impl LastBatch {
 /// A few dead letters, and rows that rules found fault with.
 pub(super) fn examples(program: &Program, plan: &BatchPlan, outcome: &Outcome) -> Vec<Example> {
     let mut examples = Vec::new();
-    let mut num_of_reason: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut num_of_reason: BTreeMap<Reason, usize> = BTreeMap::new();
     for letter in outcome.letters.iter().rev() {
         let num = num_of_reason.entry(letter.reason).or_default();
         *num += 1;
@@ -106,7 +107,7 @@ pub(super) fn state_progress(
 /// How late the late ones among letters are.
 pub(super) fn lateness(letters: &[Letter]) -> Lateness {
     let mut lateness = Lateness::default();
-    for letter in letters.iter().filter(|letter| letter.reason == "late") {
+    for letter in letters.iter().filter(|letter| letter.reason == Reason::Late) {
         if let (Some(watermark), Some(event_time)) = (letter.watermark, letter.event_time) {
             lateness.push(watermark.saturating_sub(event_time));
         }

@@ -2,6 +2,7 @@
 
 use crate::batch::BatchId;
 use crate::batch::offset::TopicPartition;
+use crate::batch::reason::Reason;
 use crate::query::rule::Severity;
 
 /// Rows of one kind that a batch gives at most.
@@ -18,7 +19,7 @@ pub enum ExampleKind {
     /// It violates this rule.
     Rule(String),
     /// It is a dead letter for this reason.
-    Letter(&'static str),
+    Letter(Reason),
 }
 
 /// One row.

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::batch::counts::Counts;
+use crate::batch::reason::Reason;
 use crate::batch::trigger::Trigger;
 use crate::batch::watermark::HeldBy;
 use crate::now::{Service, Step};
@@ -343,15 +344,11 @@ fn counts(writer: &mut Writer<'_>, batch: &BatchProgress) -> Result<(), FmtError
     writer.counters(
         "ecomm_batch_dead_letters",
         "Dead letters by reason",
-        [
-            ("malformed", total.malformed),
-            ("late", total.late),
-            ("duplicate", total.duplicate),
-            ("future", total.future),
-            ("refused", total.refused),
-            ("conflict", total.conflict),
-        ]
-        .map(|(reason, count)| (label("reason", reason), count)),
+        // Of tombstones there may be letters or not: they are among the fates.
+        Reason::ALL
+            .into_iter()
+            .filter(|reason| *reason != Reason::Tombstone)
+            .map(|reason| (label("reason", reason), reason.count(total))),
     )?;
     writer.counters(
         "ecomm_batch_lost_offsets",

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::batch::offset::{PerPartition, TopicPartition};
+use crate::batch::reason::Reason;
 use crate::batch::trigger::Trigger;
 use crate::batch::watermark::HeldBy;
 use crate::checkpoint::{Location, Records};
@@ -279,7 +280,7 @@ impl Telemetry {
 
 /// The newest dead letter that was malformed, in words.
 fn newest_letter(history: &History) -> Option<String> {
-    let example = history.examples(&ExampleKind::Letter("malformed")).next()?;
+    let example = history.examples(&ExampleKind::Letter(Reason::Malformed)).next()?;
     let (tp, offset) = example.origins.first()?;
     Some(format!(
         "{tp}@{}: {}",

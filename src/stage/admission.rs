@@ -21,6 +21,7 @@ use arrow::row::OwnedRow;
 use crate::batch::BatchPlan;
 use crate::batch::counts::Counts;
 use crate::batch::offset::PerPartition;
+use crate::batch::reason::Reason;
 use crate::batch::watermark::{PartitionClock, nanos};
 use crate::clock::{NANOS_PER_MS, Nanos, rfc3339};
 use crate::decode::{Decoded, RejectReason};
@@ -61,8 +62,8 @@ pub struct Letter {
     pub value: Option<Vec<u8>>,
     /// The headers.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// `malformed`, `late`, `duplicate`, `future`, `tombstone`, `refused` or `conflict`.
-    pub reason: &'static str,
+    /// Why it is one.
+    pub reason: Reason,
     /// What was found and what was expected.
     pub error: Option<String>,
     /// The watermark column.
@@ -80,7 +81,7 @@ const HEADER_OVERHEAD: usize = 32;
 const MAX_LETTER_BYTES: usize = 12 * 1024 * 1024;
 
 impl Letter {
-    fn of(records: &Records, record: Record<'_>, reason: &'static str, plan: &BatchPlan) -> Self {
+    fn of(records: &Records, record: Record<'_>, reason: Reason, plan: &BatchPlan) -> Self {
         let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
         Self {
             topic: Arc::clone(&records.tp.topic),
@@ -123,7 +124,7 @@ impl Letter {
             key: None,
             value: None,
             headers: Vec::new(),
-            reason: "refused",
+            reason: Reason::Refused,
             error: Some(error),
             event_time: meta.map(|meta| meta.event_time),
             watermark: plan.watermark,
@@ -211,7 +212,7 @@ pub async fn admit(
         if source.tombstone == Tombstone::DeadLetter {
             letters.extend(decoded.tombstones.iter().map(|&record| Letter {
                 error: Some("the value is null (a tombstone)".to_owned()),
-                ..Letter::of(records, records.get(record as usize), "tombstone", plan)
+                ..Letter::of(records, records.get(record as usize), Reason::Tombstone, plan)
             }));
         }
         if !records.is_empty() {
@@ -219,8 +220,8 @@ pub async fn admit(
         }
         for reject in &decoded.rejects {
             let reason = match reject.reason {
-                RejectReason::Malformed => "malformed",
-                RejectReason::Future => "future",
+                RejectReason::Malformed => Reason::Malformed,
+                RejectReason::Future => Reason::Future,
             };
             let letter = Letter::of(records, records.get(reject.record as usize), reason, plan);
             letters.push(Letter { error: Some(reject.error.clone()), ..letter });
@@ -265,12 +266,12 @@ pub async fn admit(
             believable = Some(believable.map_or(time, |times| times.and(time)));
         }
         if let Some(error) = failed.get(&number) {
-            refuse("malformed", error.clone());
+            refuse(Reason::Malformed, error.clone());
             continue;
         }
         if is_future {
             refuse(
-                "future",
+                Reason::Future,
                 format!(
                     "the event time {} is beyond the batch time plus watermark.max_ahead",
                     rfc3339(event_time)
@@ -280,7 +281,7 @@ pub async fn admit(
         }
         if plan.watermark.is_some_and(|watermark| event_time < watermark) {
             refuse(
-                "late",
+                Reason::Late,
                 // The watermark, which depends on the batches, is a column of its own.
                 format!("the event time {} is below the watermark", rfc3339(event_time)),
             );
@@ -289,7 +290,7 @@ pub async fn admit(
         if let Some(key) = key_rows[candidate.range].get(candidate.row)
             && (keys.contains(key, plan.watermark) || !seen.insert(key))
         {
-            refuse("duplicate", format!("the key of \"{}\" was there before", source.name));
+            refuse(Reason::Duplicate, format!("the key of \"{}\" was there before", source.name));
             continue;
         }
         admitted.push(number);
@@ -319,12 +320,14 @@ pub async fn admit(
     letters.sort_by_key(|letter| (letter.partition, letter.offset));
     for letter in &letters {
         match letter.reason {
-            "malformed" => counts.malformed += 1,
-            "future" => counts.future += 1,
-            "late" => counts.late += 1,
-            "duplicate" => counts.duplicate += 1,
+            Reason::Malformed => counts.malformed += 1,
+            Reason::Future => counts.future += 1,
+            Reason::Late => counts.late += 1,
+            Reason::Duplicate => counts.duplicate += 1,
             // Counted above, whether it is a letter or not.
-            _ => {}
+            Reason::Tombstone => {}
+            // Made of rows, later.
+            Reason::Refused | Reason::Conflict => {}
         }
     }
     let meta = kept.iter().map(|&number| meta[number]).collect();
@@ -481,7 +484,7 @@ pub fn letters_batch(letters: &[Letter]) -> Result<RecordBatch> {
         optional_bytes(&|letter| letter.key.clone()),
         optional_bytes(&|letter| letter.value.clone()),
         headers_array(headers),
-        Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.reason))),
+        Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.reason.name()))),
         Arc::new(StringArray::from_iter(letters.iter().map(|letter| letter.error.as_deref()))),
         Arc::new(TimestampNanosecondArray::from_iter(letters.iter().map(|letter| letter.event_time))),
         Arc::new(TimestampNanosecondArray::from_iter(letters.iter().map(|letter| letter.watermark))),
@@ -503,7 +506,7 @@ mod tests {
             key: Some(b"key".to_vec()),
             value: Some(vec![b'x'; value]),
             headers: vec![("h".to_owned(), Some(vec![b'h'; header]))],
-            reason: "malformed",
+            reason: Reason::Malformed,
             error: Some("too large".to_owned()),
             event_time: None,
             watermark: None,

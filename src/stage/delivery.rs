@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::batch::counts::Counts;
 use crate::batch::offset::TopicPartition;
+use crate::batch::reason::Reason;
 use crate::batch::{BatchPlan, SinkMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::now::Service;
@@ -314,7 +315,10 @@ impl Delivery<'_> {
         let origin = self.origins[row as usize];
         let error = format!("output \"{}\": {}", output.name, refusal.error);
         let mut letter = Letter::of_row(self.program, self.plan, origin, &output.name, error);
-        letter.reason = refusal.reason.name();
+        letter.reason = match refusal.reason {
+            RefusalReason::Refused => Reason::Refused,
+            RefusalReason::Conflict => Reason::Conflict,
+        };
         if let (Some(document), true, Some(told_apart)) = (&document, output.may_repeat, &mut letter.output) {
             told_apart.push_str(&format!("|{}", hex(&Sha256::digest(document.as_bytes()))));
         }
