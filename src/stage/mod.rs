@@ -5,7 +5,8 @@
 //!                             └─ dead letters ────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`outcome`] calls admission, joining and verdict in turn. No stage knows the engine or the checkpoint's log; state changes once the sinks have the rows.
+//! `outcome` calls admission, joining and verdict in turn, and gives their result as one value. No stage knows the
+//! engine or the checkpoint's log; state changes once the sinks have the rows.
 
 pub mod admission;
 pub(crate) mod delivery;
