@@ -20,6 +20,7 @@ use ecomm_batch::query::side::Side;
 use ecomm_batch::ranges::StartingOffsets;
 use ecomm_batch::sink::memory::MemorySink;
 use ecomm_batch::source::memory::MemorySource;
+use ecomm_batch::state::restore;
 
 /// 2026-01-05T12:00:00Z.
 const NOW_MS: i64 = 1_767_614_400_000;
@@ -194,7 +195,8 @@ async fn every_damage_is_refused_by_name() {
             let text = error.to_string();
             assert!(text.contains(&name) && text.contains("help:"), "{file:?} {what}: {text}");
             let location = Location::from(copied.as_path());
-            let verified = Checkpoint::read_only(&location).expect("opens").verify().await.expect("looks");
+            let verified =
+                restore::verify(&Checkpoint::read_only(&location).expect("opens")).await.expect("looks");
             assert!(verified.problems.iter().any(|problem| problem.to_string().contains(&name)), "{what}");
             std::fs::remove_dir_all(&copied).expect("removed");
             num_damages += 1;
@@ -203,7 +205,7 @@ async fn every_damage_is_refused_by_name() {
     }
     println!("{num_damages} damages of {} files refused", files.len());
     let location = Location::from(sound.as_path());
-    let verified = Checkpoint::read_only(&location).expect("opens").verify().await.expect("looks");
+    let verified = restore::verify(&Checkpoint::read_only(&location).expect("opens")).await.expect("looks");
     assert!(verified.problems.is_empty() && verified.batches == 4, "{verified:?}");
 }
 
@@ -241,7 +243,7 @@ async fn a_rollback_replays_what_was_planned() {
         let error = checkpoint.plan_rollback(BatchId(to)).await.expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Checkpoint, "{error}");
     }
-    let verified = checkpoint.verify().await.expect("looks");
+    let verified = restore::verify(&checkpoint).await.expect("looks");
     assert!(verified.problems.is_empty(), "{:?}", verified.problems);
 }
 
@@ -427,7 +429,7 @@ async fn a_checkpoint_of_format_1_opens() {
         copy(&pipeline.checkpoint(), stored);
     }
     let checkpoint = Checkpoint::read_only(&stored.into()).expect("opens");
-    let verified = checkpoint.verify().await.expect("looks");
+    let verified = restore::verify(&checkpoint).await.expect("looks");
     assert!(verified.problems.is_empty() && verified.batches == 3, "{verified:?}");
     let recovered = checkpoint.recover().await.expect("sound").expect("a checkpoint");
     let plan = recovered.last_plan.expect("a plan");
@@ -438,7 +440,9 @@ async fn a_checkpoint_of_format_1_opens() {
     let program = Program::plan(program).expect("plans");
     let mut rows = Vec::new();
     for side in Side::BOTH {
-        rows.push(checkpoint.load_state(&program, side, Some(&commit)).await.expect("its state").len() as u64);
+        rows.push(
+            restore::load(&checkpoint, &program, side, Some(&commit)).await.expect("its state").len() as u64
+        );
     }
     assert_eq!(rows, commit.rows);
     assert!(rows.iter().sum::<u64>() > 0);

@@ -44,14 +44,11 @@ use crate::faults::Faults;
 use crate::query::Program;
 use crate::query::fingerprint::Fingerprint;
 use crate::query::folder::SqlFolder;
-use crate::query::join_view::JoinView;
 use crate::query::reference::ReferenceFile;
 use crate::query::side::Side;
 use crate::query::sql_file::SqlFile;
 use crate::retry::Patience;
 use crate::s3;
-use crate::state::file::Loader;
-use crate::state::{KeyRegistry, SideState};
 use bucket::Bucket;
 use directory::Directory;
 use patient::Patient;
@@ -432,31 +429,17 @@ impl Checkpoint {
         Ok(StateFile::of(name, bytes))
     }
 
-    async fn read_state(&self, file: &StateFile) -> Result<Bytes> {
+    /// A state file that a commit names, as it was written.
+    ///
+    /// # Errors
+    /// [`Checkpoint`](ErrorKind::Checkpoint): it is gone, or other than the commit says.
+    pub(crate) async fn read_state(&self, file: &StateFile) -> Result<Bytes> {
         let bytes = self.read(&file.name).await?;
         if StateFile::of(file.name.clone(), &bytes) == *file {
             Ok(bytes)
         } else {
             Err(self.changed(&file.name))
         }
-    }
-
-    /// Loads the state of a side as of `commit`.
-    pub async fn load_state(
-        &self,
-        program: &Program,
-        side: Side,
-        commit: Option<&CommitRecord>,
-    ) -> Result<SideState> {
-        let state = new_side(program, side)?;
-        let Some(commit) = commit else { return Ok(state) };
-        let watermark = commit.watermark;
-        let mut loader = Loader::new(program.join.as_ref().map(|join| join.side(side)), state);
-        for file in commit.state.get(side.index()).into_iter().flatten() {
-            loader.apply(&file.name, self.read_state(file).await?)?;
-        }
-        let bound = watermark.map(|watermark| watermark.saturating_sub(program.reach(side)));
-        Ok(loader.finish(bound, watermark))
     }
 
     /// Writes the outcome of a batch.
@@ -472,17 +455,4 @@ impl Checkpoint {
         }
         Ok(())
     }
-}
-
-/// An empty side of `program`; without a join the left one stands for the only source, which keeps keys only.
-fn new_side(program: &Program, side: Side) -> Result<SideState> {
-    let Some(input) = program.input(side) else {
-        let schema = std::sync::Arc::new(arrow::datatypes::Schema::empty());
-        let keys = KeyRegistry::try_new(&schema, &[], 0)?;
-        return Ok(SideState::new(schema, keys));
-    };
-    let memory = program.join.as_ref().map_or(0, JoinView::width);
-    let names: Vec<String> = input.keys.iter().map(|(_, name)| name.clone()).collect();
-    let keys = KeyRegistry::try_new(&input.columns, &names, memory)?;
-    Ok(SideState::new(std::sync::Arc::clone(&input.columns), keys))
 }

@@ -1,12 +1,11 @@
-//! Reads a whole checkpoint and checks every checksum and the chain of batches.
+//! Reads a whole checkpoint and checks every checksum and the chain of batches. What its files mean to a program is
+//! checked where state is restored.
 
 use std::collections::BTreeSet;
 
 use super::Checkpoint;
 use super::record::StateFile;
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::Program;
-use crate::query::side::Side;
 
 /// What a checkpoint was found to hold.
 #[derive(Debug, Default)]
@@ -22,7 +21,7 @@ pub struct Verified {
 }
 
 impl Checkpoint {
-    /// Reads everything that a restart, a rollback or `state --sql` could need.
+    /// Reads every record, program and file that a restart, a rollback or `state --sql` could need.
     ///
     /// # Errors
     /// Only what kept it from looking: the store is away. What is wrong is in the answer.
@@ -56,23 +55,13 @@ impl Checkpoint {
                 }
             }
         }
-        if verified.problems.is_empty()
-            && let Some((id, commit)) = records.commits.last_key_value()
-            && let Some(plan) = records.plans.get(id)
-        {
-            let program = Program::plan(self.program(&plan.program).await?)?;
-            for side in Side::BOTH {
-                if let Err(error) = self.load_state(&program, side, Some(commit)).await {
-                    verified.note(error)?;
-                }
-            }
-        }
         Ok(verified)
     }
 }
 
 impl Verified {
-    fn note(&mut self, error: Error) -> Result<()> {
+    /// Keeps what is wrong with the checkpoint; anything else kept it from being looked at.
+    pub(crate) fn note(&mut self, error: Error) -> Result<()> {
         if error.kind() == ErrorKind::Checkpoint {
             self.problems.push(error);
             return Ok(());

@@ -17,7 +17,7 @@ use crate::clock::{rfc3339, rfc3339_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Program;
 use crate::query::side::Side;
-use crate::state::SideState;
+use crate::state::{SideState, restore};
 use crate::stdout::say;
 
 /// Runs a `checkpoint` command.
@@ -85,7 +85,7 @@ fn row_of(id: BatchId, plan: &BatchPlan, commit: Option<&CommitRecord>) -> [Stri
 }
 
 async fn verify(location: &Location) -> Result<ExitCode> {
-    let verified = Checkpoint::read_only(location)?.verify().await?;
+    let verified = restore::verify(&Checkpoint::read_only(location)?).await?;
     for problem in &verified.problems {
         say!("{problem}");
     }
@@ -141,7 +141,7 @@ pub async fn state(args: &StateArgs) -> Result<()> {
     let program = Program::plan(checkpoint.program(&plan.program).await?)?;
     let context = SessionContext::new_with_config(SessionConfig::new().with_information_schema(false));
     for (side, input) in Side::BOTH.into_iter().zip(program.inputs()) {
-        let state = checkpoint.load_state(&program, side, Some(commit)).await?;
+        let state = restore::load(&checkpoint, &program, side, Some(commit)).await?;
         let name = format!("{}_state", program.sources[input.source].name);
         context.register_batch(TableReference::bare(name), table_of(&state)?)?;
     }

@@ -14,7 +14,7 @@ use crate::ranges::data_loss;
 use crate::source::Extent;
 use crate::stage::admission::DecodedRange;
 use crate::stage::outcome::{Before, Outcome};
-use crate::state::{SideChanges, SideState, file};
+use crate::state::{SideChanges, SideState, file, restore};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
 const MAX_DELTAS: usize = 100;
@@ -44,8 +44,8 @@ impl Standing {
     ) -> Result<Self> {
         let commit = recovered.and_then(|recovered| recovered.commit.as_ref());
         let sides = [
-            checkpoint.load_state(program, Side::Left, commit).await?,
-            checkpoint.load_state(program, Side::Right, commit).await?,
+            restore::load(checkpoint, program, Side::Left, commit).await?,
+            restore::load(checkpoint, program, Side::Right, commit).await?,
         ];
         let files = |side: Side| {
             commit.and_then(|commit| commit.state.get(side.index()).cloned()).unwrap_or_default()

@@ -22,6 +22,7 @@ use crate::query::Program;
 use crate::query::side::Side;
 use crate::settings::mongodb_uri;
 use crate::sink::mongodb::{client_of_primary, unreadable};
+use crate::state::restore;
 use crate::stdout::say;
 
 /// The outputs of the shipped SQL.
@@ -369,7 +370,7 @@ pub async fn waiting(checkpoint: &Location) -> Result<Vec<Found>> {
     for side in Side::BOTH {
         let topic = &program.sources[join.side(side).input.source].topic;
         let commit = recovered.as_ref().and_then(|recovered| recovered.commit.as_ref());
-        let state = checkpoint.load_state(&program, side, commit).await?;
+        let state = restore::load(&checkpoint, &program, side, commit).await?;
         facts.extend(state.live().map(|reference| state.meta(reference)).filter(|meta| !meta.matched).map(
             |meta| {
                 let record = position(topic, meta.partition, meta.offset);

@@ -7,6 +7,7 @@
 
 pub mod file;
 mod keys;
+pub mod restore;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
