@@ -9,28 +9,24 @@
 //!                                                                                    └─ Reject
 //! ```
 
+mod cell;
+mod column;
 mod number;
+mod object;
 mod time;
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder, Int8Builder,
-    Int16Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-    TimestampMillisecondBuilder, TimestampNanosecondBuilder, TimestampSecondBuilder,
-};
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 
-use crate::clock::nanos_per;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::source::Records;
+use cell::{Cell, CellError, cell, describe, missing};
+use column::ColumnBuilder;
+use object::{ObjectTexts, check_depth, texts};
 
-/// The deepest nesting of arrays and objects that a record may have.
-const MAX_DEPTH: usize = 128;
+pub use cell::type_name;
 
 /// Why a record did not become a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +99,7 @@ impl Decoder {
             match self.decode_value(value) {
                 Ok(cells) => {
                     for (builder, cell) in builders.iter_mut().zip(cells) {
-                        builder.append(cell);
+                        builder.append(cell)?;
                     }
                     decoded.records.push(index);
                 }
@@ -133,8 +129,7 @@ impl Decoder {
             return Err(malformed(format!("found {}, expected a JSON object", describe(text.trim_ascii()))));
         }
         check_depth(value).map_err(malformed)?;
-        let texts = self.column_texts(text).map_err(malformed)?;
-        self.cells(texts)
+        self.cells(texts(&self.schema, text).map_err(malformed)?)
     }
 
     /// Rows whose values come as JSON texts, one for each column.
@@ -149,7 +144,7 @@ impl Decoder {
             let columns = texts.iter().map(|text| Some(text.as_str())).collect();
             match self.cells(ObjectTexts { columns, unknown: Vec::new() }) {
                 Ok(cells) => {
-                    builders.iter_mut().zip(cells).for_each(|(builder, cell)| builder.append(cell));
+                    builders.iter_mut().zip(cells).try_for_each(|(builder, cell)| builder.append(cell))?;
                 }
                 Err((_, error)) => return Ok(Err((row, error))),
             }
@@ -183,253 +178,6 @@ impl Decoder {
         }
         Ok(cells)
     }
-
-    /// The JSON text of each column, `None` where the object does not name it, and the names that are no column.
-    fn column_texts<'a>(&self, text: &'a str) -> Result<ObjectTexts<'a>, String> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let texts = json
-            .deserialize_map(ObjectVisitor { schema: &self.schema })
-            .and_then(|texts| json.end().map(|()| texts));
-        texts.map_err(|error| error.to_string())
-    }
-}
-
-/// What one object says of the columns.
-struct ObjectTexts<'a> {
-    columns: Vec<Option<&'a str>>,
-    unknown: Vec<Cow<'a, str>>,
-}
-
-/// A required column is not there; perhaps under a name that differs in case, as SQL folds what is not quoted.
-fn missing(field: &Field, unknown: &[Cow<'_, str>]) -> String {
-    let (name, expected) = (field.name(), type_name(field.data_type()));
-    let folded = name.to_lowercase();
-    let similar = unknown.iter().find(|other| other.to_lowercase() == folded);
-    let hint = similar.map(|other| format!("; the record has \"{other}\"")).unwrap_or_default();
-    format!("column \"{name}\": missing, expected {expected}{hint}")
-}
-
-/// Reads one object into the texts of its known columns.
-struct ObjectVisitor<'s> {
-    schema: &'s SchemaRef,
-}
-
-impl<'de> Visitor<'de> for ObjectVisitor<'_> {
-    type Value = ObjectTexts<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let repeated = |name: &str| serde::de::Error::custom(format!("the name \"{name}\" is there twice"));
-        let mut texts = vec![None; self.schema.fields().len()];
-        let mut unknown: Vec<Cow<'de, str>> = Vec::new();
-        while let Some(name) = map.next_key_seed(NameSeed)? {
-            match self.schema.fields().iter().position(|field| *field.name() == *name) {
-                Some(index) => {
-                    let raw: &'de RawValue = map.next_value()?;
-                    if texts[index].replace(raw.get()).is_some() {
-                        return Err(repeated(&name));
-                    }
-                }
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                    unknown.push(name);
-                }
-            }
-        }
-        unknown.sort_unstable();
-        match unknown.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(repeated(&pair[0])),
-            None => Ok(ObjectTexts { columns: texts, unknown }),
-        }
-    }
-}
-
-/// Borrows a name where it has no escapes.
-struct NameSeed;
-
-impl<'de> DeserializeSeed<'de> for NameSeed {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for NameSeed {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(name.to_owned()))
-    }
-}
-
-/// Refuses nesting beyond [`MAX_DEPTH`]; serde_json skips unknown fields without counting.
-fn check_depth(value: &[u8]) -> Result<(), String> {
-    let num_openings = value.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    if num_openings <= MAX_DEPTH {
-        return Ok(());
-    }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in value {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return Err(format!("nested deeper than {MAX_DEPTH} levels"));
-        }
-    }
-    Ok(())
-}
-
-/// A value that fits its column.
-enum Cell<'a> {
-    Text(Cow<'a, str>),
-    Bool(bool),
-    Int(i64),
-    Double(f64),
-    Decimal(i128),
-    Date(i32),
-    /// In the unit of the column.
-    Timestamp(i64),
-}
-
-enum CellError {
-    /// A time that the type, or the watermark, can't hold.
-    BeyondType,
-    /// The record does not name the column.
-    Missing,
-    Other(String),
-}
-
-fn cell<'a>(
-    field: &Field,
-    text: Option<&'a str>,
-    is_event_time: bool,
-) -> Result<Option<Cell<'a>>, CellError> {
-    let expected = || type_name(field.data_type());
-    let text = match text {
-        None | Some("null") if field.is_nullable() => return Ok(None),
-        None => return Err(CellError::Missing),
-        Some("null") => return Err(CellError::Other(format!("null, expected {}", expected()))),
-        Some(text) => text,
-    };
-    let mismatch = || CellError::Other(format!("found {}, expected {}", describe(text), expected()));
-    let number = |precision, scale| {
-        number::scaled(text, precision, scale)
-            .map_err(|problem| number_error(problem, text, field.data_type()))
-    };
-    Ok(Some(match field.data_type() {
-        DataType::Utf8 => Cell::Text(string(text).ok_or_else(mismatch)?),
-        DataType::Boolean => Cell::Bool(text.parse().map_err(|_| mismatch())?),
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => {
-            let value = number(19, 0)?;
-            let (least, greatest) = int_range(field.data_type());
-            match i64::try_from(value) {
-                Ok(value) if (least..=greatest).contains(&value) => Cell::Int(value),
-                _ => return Err(number_error(number::NumberError::TooLarge, text, field.data_type())),
-            }
-        }
-        DataType::Float32 | DataType::Float64 => {
-            if !text.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
-                return Err(mismatch());
-            }
-            let value: f64 = text.parse().map_err(|_| mismatch())?;
-            let greatest =
-                if field.data_type() == &DataType::Float32 { f64::from(f32::MAX) } else { f64::MAX };
-            if value.abs() > greatest {
-                return Err(number_error(number::NumberError::TooLarge, text, field.data_type()));
-            }
-            Cell::Double(value)
-        }
-        DataType::Decimal128(precision, scale) => {
-            let inner =
-                if text.starts_with('"') { string(text).ok_or_else(mismatch)? } else { Cow::Borrowed(text) };
-            let value = number::scaled(&inner, *precision, *scale)
-                .map_err(|problem| number_error(problem, text, field.data_type()))?;
-            Cell::Decimal(value)
-        }
-        DataType::Date32 => {
-            let text = string(text).ok_or_else(mismatch)?;
-            Cell::Date(time::date(&text).ok_or_else(mismatch)?)
-        }
-        DataType::Timestamp(unit, _) => {
-            let text = string(text).ok_or_else(mismatch)?;
-            let nanos = time::timestamp(&text).ok_or_else(mismatch)?;
-            let nanos_per_unit = nanos_per(*unit);
-            if nanos % nanos_per_unit != 0 {
-                return Err(CellError::Other(format!("{text} has more fraction digits than {}", expected())));
-            }
-            // Whatever their unit, event times are compared in nanoseconds.
-            if is_event_time && i64::try_from(nanos).is_err() {
-                return Err(if nanos > 0 { CellError::BeyondType } else { mismatch() });
-            }
-            Cell::Timestamp(i64::try_from(nanos / nanos_per_unit).map_err(|_| CellError::BeyondType)?)
-        }
-        _ => return Err(mismatch()),
-    }))
-}
-
-/// The text of a JSON string, borrowed where it has no escapes.
-fn string(json: &str) -> Option<Cow<'_, str>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str(json).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
-    }
-}
-
-fn number_error(problem: number::NumberError, text: &str, data_type: &DataType) -> CellError {
-    let expected = type_name(data_type);
-    CellError::Other(match problem {
-        number::NumberError::Syntax => format!("found {}, expected {expected}", describe(text)),
-        number::NumberError::Inexact => format!("{} can't be held exactly by {expected}", clip(text)),
-        number::NumberError::TooLarge => format!("{} is out of the range of {expected}", clip(text)),
-    })
-}
-
-fn int_range(data_type: &DataType) -> (i64, i64) {
-    match data_type {
-        DataType::Int8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
-        DataType::Int16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
-        DataType::Int32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-        _ => (i64::MIN, i64::MAX),
-    }
-}
-
-/// What a JSON text is, for a person.
-fn describe(json: &str) -> String {
-    let kind = match json.as_bytes().first() {
-        Some(b'"') => "the string",
-        Some(b'{') => return "an object".to_owned(),
-        Some(b'[') => return "an array".to_owned(),
-        Some(b'-' | b'0'..=b'9') => "the number",
-        _ => "",
-    };
-    format!("{kind} {}", clip(json)).trim_start().to_owned()
-}
-
-fn clip(text: &str) -> String {
-    match text.char_indices().nth(40) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// Nanoseconds since 1970 UTC of an RFC 3339 text, as columns of type TIMESTAMP read it.
@@ -437,158 +185,11 @@ pub fn parse_timestamp(text: &str) -> Option<i128> {
     time::timestamp(text)
 }
 
-/// The SQL name of a column type.
-pub fn type_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "VARCHAR".to_owned(),
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int8 => "TINYINT".to_owned(),
-        DataType::Int16 => "SMALLINT".to_owned(),
-        DataType::Int32 => "INT".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Float32 => "REAL".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
-        DataType::Date32 => "DATE (YYYY-MM-DD)".to_owned(),
-        DataType::Timestamp(_, _) => "TIMESTAMP (RFC 3339)".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// The Arrow builder of a column.
-#[derive(Debug)]
-enum ColumnBuilder {
-    Text(StringBuilder),
-    Bool(BooleanBuilder),
-    Int8(Int8Builder),
-    Int16(Int16Builder),
-    Int32(Int32Builder),
-    Int64(Int64Builder),
-    Float32(Float32Builder),
-    Float64(Float64Builder),
-    Decimal(Decimal128Builder),
-    Date(Date32Builder),
-    Second(TimestampSecondBuilder),
-    Millisecond(TimestampMillisecondBuilder),
-    Microsecond(TimestampMicrosecondBuilder),
-    Nanosecond(TimestampNanosecondBuilder),
-}
-
-impl ColumnBuilder {
-    fn try_new(field: &Field, capacity: usize) -> Result<Self> {
-        Ok(match field.data_type() {
-            DataType::Utf8 => Self::Text(StringBuilder::with_capacity(capacity, capacity * 12)),
-            DataType::Boolean => Self::Bool(BooleanBuilder::with_capacity(capacity)),
-            DataType::Int8 => Self::Int8(Int8Builder::with_capacity(capacity)),
-            DataType::Int16 => Self::Int16(Int16Builder::with_capacity(capacity)),
-            DataType::Int32 => Self::Int32(Int32Builder::with_capacity(capacity)),
-            DataType::Int64 => Self::Int64(Int64Builder::with_capacity(capacity)),
-            DataType::Float32 => Self::Float32(Float32Builder::with_capacity(capacity)),
-            DataType::Float64 => Self::Float64(Float64Builder::with_capacity(capacity)),
-            data_type @ DataType::Decimal128(_, scale) if *scale >= 0 => {
-                Self::Decimal(Decimal128Builder::with_capacity(capacity).with_data_type(data_type.clone()))
-            }
-            DataType::Date32 => Self::Date(Date32Builder::with_capacity(capacity)),
-            DataType::Timestamp(TimeUnit::Second, None) => {
-                Self::Second(TimestampSecondBuilder::with_capacity(capacity))
-            }
-            DataType::Timestamp(TimeUnit::Millisecond, None) => {
-                Self::Millisecond(TimestampMillisecondBuilder::with_capacity(capacity))
-            }
-            DataType::Timestamp(TimeUnit::Microsecond, None) => {
-                Self::Microsecond(TimestampMicrosecondBuilder::with_capacity(capacity))
-            }
-            DataType::Timestamp(TimeUnit::Nanosecond, None) => {
-                Self::Nanosecond(TimestampNanosecondBuilder::with_capacity(capacity))
-            }
-            other => {
-                return Err(Error::config(format!(
-                    "column \"{}\" has the type {other}, which can't be read",
-                    field.name()
-                ))
-                .advise(
-                    "use VARCHAR, BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, REAL, DOUBLE, DECIMAL(p, s) with p up to 38, \
-                     DATE or TIMESTAMP (times are read as UTC)",
-                ));
-            }
-        })
-    }
-
-    /// Appends a cell of this column's type; any other would be a bug of [`cell`] and becomes a null.
-    fn append(&mut self, cell: Option<Cell<'_>>) {
-        match (self, cell) {
-            (Self::Text(builder), Some(Cell::Text(value))) => builder.append_value(value),
-            (Self::Text(builder), _) => builder.append_null(),
-            (Self::Bool(builder), cell) => builder.append_option(match cell {
-                Some(Cell::Bool(value)) => Some(value),
-                _ => None,
-            }),
-            (Self::Int8(builder), cell) => builder.append_option(int(cell).map(|value| value as i8)),
-            (Self::Int16(builder), cell) => builder.append_option(int(cell).map(|value| value as i16)),
-            (Self::Int32(builder), cell) => builder.append_option(int(cell).map(|value| value as i32)),
-            (Self::Int64(builder), cell) => builder.append_option(int(cell)),
-            (Self::Float32(builder), cell) => builder.append_option(double(cell).map(|value| value as f32)),
-            (Self::Float64(builder), cell) => builder.append_option(double(cell)),
-            (Self::Decimal(builder), cell) => builder.append_option(match cell {
-                Some(Cell::Decimal(value)) => Some(value),
-                _ => None,
-            }),
-            (Self::Date(builder), cell) => builder.append_option(match cell {
-                Some(Cell::Date(value)) => Some(value),
-                _ => None,
-            }),
-            (Self::Second(builder), cell) => builder.append_option(time_of(cell)),
-            (Self::Millisecond(builder), cell) => builder.append_option(time_of(cell)),
-            (Self::Microsecond(builder), cell) => builder.append_option(time_of(cell)),
-            (Self::Nanosecond(builder), cell) => builder.append_option(time_of(cell)),
-        }
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Text(builder) => Arc::new(builder.finish()),
-            Self::Bool(builder) => Arc::new(builder.finish()),
-            Self::Int8(builder) => Arc::new(builder.finish()),
-            Self::Int16(builder) => Arc::new(builder.finish()),
-            Self::Int32(builder) => Arc::new(builder.finish()),
-            Self::Int64(builder) => Arc::new(builder.finish()),
-            Self::Float32(builder) => Arc::new(builder.finish()),
-            Self::Float64(builder) => Arc::new(builder.finish()),
-            Self::Decimal(builder) => Arc::new(builder.finish()),
-            Self::Date(builder) => Arc::new(builder.finish()),
-            Self::Second(builder) => Arc::new(builder.finish()),
-            Self::Millisecond(builder) => Arc::new(builder.finish()),
-            Self::Microsecond(builder) => Arc::new(builder.finish()),
-            Self::Nanosecond(builder) => Arc::new(builder.finish()),
-        }
-    }
-}
-
-fn int(cell: Option<Cell<'_>>) -> Option<i64> {
-    match cell {
-        Some(Cell::Int(value)) => Some(value),
-        _ => None,
-    }
-}
-
-fn double(cell: Option<Cell<'_>>) -> Option<f64> {
-    match cell {
-        Some(Cell::Double(value)) => Some(value),
-        _ => None,
-    }
-}
-
-fn time_of(cell: Option<Cell<'_>>) -> Option<i64> {
-    match cell {
-        Some(Cell::Timestamp(value)) => Some(value),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{Int64Type, Schema};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 
+    use super::object::MAX_DEPTH;
     use super::*;
     use crate::batch::offset::TopicPartition;
 
