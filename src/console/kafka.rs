@@ -188,7 +188,12 @@ impl Browser {
 }
 
 fn consumer(config: &KafkaConfig, uncommitted: bool) -> Result<BaseConsumer<QuietContext>> {
-    let settings = [("queued.max.messages.kbytes", "4096"), ("fetch.message.max.bytes", "1048576")];
+    let settings = [
+        ("queued.max.messages.kbytes", "4096"),
+        ("fetch.message.max.bytes", "1048576"),
+        // A broker answers one connection in order: what is asked next would wait for a fetch at the end of a partition.
+        ("fetch.wait.max.ms", "10"),
+    ];
     let isolation = if uncommitted { "read_uncommitted" } else { "read_committed" };
     let fixed = [
         // A group is asked for to assign partitions; nothing is ever committed to it.
