@@ -245,6 +245,7 @@ impl<'p> Case<'p> {
             fail_on_data_loss: true,
             retain_batches: 100,
             sink_mode: SinkMode::Idempotent,
+            groups: None,
             replan: std::mem::take(&mut self.replan),
             faults: Arc::clone(&self.faults),
         };

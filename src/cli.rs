@@ -220,6 +220,9 @@ pub struct RunArgs {
     /// How many offsets a batch may span, shared by backlog; without it, all there is.
     #[arg(long, env = "ECOMM_BATCH_MAX_OFFSETS_PER_TRIGGER", value_name = "N")]
     pub max_offsets_per_trigger: Option<u64>,
+    /// Into how many key groups, worked on side by side, a batch falls; without it by its size and the cores. No result depends on it.
+    #[arg(long, env = "ECOMM_BATCH_GROUPS", value_name = "K")]
+    pub groups: Option<u32>,
     /// Where a new checkpoint starts: earliest, latest, a time such as 2026-01-05T00:00:00Z, or {"topic":{"0":23,"1":-2}}, {"topic":{"timestamp":TIME}}.
     #[arg(long, env = "ECOMM_BATCH_STARTING_OFFSETS", default_value = "earliest")]
     pub starting_offsets: String,

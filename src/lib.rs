@@ -53,6 +53,7 @@ pub mod observe;
 pub mod query;
 pub mod ranges;
 pub mod retry;
+pub mod runner;
 mod s3;
 pub mod secret;
 pub mod settings;

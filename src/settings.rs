@@ -32,6 +32,8 @@ pub struct RunSettings {
     pub trigger: Trigger,
     /// Offsets of a batch.
     pub max_offsets_per_trigger: Option<u64>,
+    /// Into how many key groups a batch falls; without it by its size and the cores.
+    pub groups: Option<u32>,
     /// Where a new checkpoint starts.
     pub starting_offsets: StartingOffsets,
     /// Stop when records are gone.
@@ -65,6 +67,9 @@ impl RunSettings {
         if args.max_offsets_per_trigger == Some(0) {
             return Err(bad_flag("max-offsets-per-trigger", "0", "a batch needs at least one offset"));
         }
+        if let Some(groups) = args.groups.filter(|groups| !(1..=256).contains(groups)) {
+            return Err(bad_flag("groups", &groups.to_string(), "a batch has 1 to 256 key groups"));
+        }
         Ok(Self {
             kafka: kafka_config(&args.kafka)?,
             mongodb: mongodb_uri(&args.mongodb)?,
@@ -72,6 +77,7 @@ impl RunSettings {
             checkpoint: args.pipeline.checkpoint.clone(),
             trigger,
             max_offsets_per_trigger: args.max_offsets_per_trigger,
+            groups: args.groups,
             starting_offsets: starting_offsets(&args.starting_offsets)?,
             fail_on_data_loss: args.fail_on_data_loss,
             retain_batches: args.retain_batches.max(1),

@@ -87,6 +87,7 @@ impl Pipeline {
             fail_on_data_loss: true,
             retain_batches: self.retain_batches,
             sink_mode: SinkMode::Idempotent,
+            groups: None,
             replan,
             faults,
         };

@@ -105,6 +105,7 @@ async fn open(checkpoint: &Path, source: &Arc<MemorySource>, sink: &Arc<MemorySi
         fail_on_data_loss: true,
         retain_batches: 100,
         sink_mode: SinkMode::Idempotent,
+        groups: None,
         replan: false,
         faults: Arc::default(),
     };

@@ -13,6 +13,7 @@ const FLOORS: [&str; 27] = [
     "cli",
     "engine",
     "stage",
+    "runner",
     "observe",
     "exact_json",
     "ranges",

@@ -48,6 +48,8 @@ pub struct BatchPlan {
     pub program: String,
     /// How the sinks store it.
     pub sink: SinkMode,
+    /// Into how many key groups it falls; nothing of its outcome depends on it.
+    pub groups: u32,
     /// The bounded run that it belongs to, of `available-now` and `once`.
     pub run: Option<BoundedRun>,
 }

@@ -54,8 +54,15 @@ pub struct OffsetRecord {
     /// Format 1 was first written without it.
     #[serde(default)]
     sink: SinkMode,
+    /// Format 1 was first written without it: by an engine that had one.
+    #[serde(default = "one_group")]
+    groups: u32,
     ranges: ByTopic<RangeRecord>,
     run: Option<RunRecord>,
+}
+
+fn one_group() -> u32 {
+    1
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -92,6 +99,7 @@ impl From<&BatchPlan> for OffsetRecord {
             watermark: plan.watermark,
             program: plan.program.clone(),
             sink: plan.sink,
+            groups: plan.groups,
             ranges: by_topic(&ranges),
             run,
         }
@@ -121,6 +129,7 @@ impl From<OffsetRecord> for BatchPlan {
             time_ms: record.batch_time_ms,
             program: record.program,
             sink: record.sink,
+            groups: record.groups,
             run,
         }
     }

@@ -66,6 +66,7 @@ pub async fn demo(args: &DemoArgs) -> Result<ExitCode> {
         mongodb_atomic: false,
         trigger: Trigger::ProcessingTime(Duration::from_secs(1)),
         max_offsets_per_trigger: None,
+        groups: None,
         starting_offsets: StartingOffsets::Earliest,
         fail_on_data_loss: true,
         retain_batches: 100,

@@ -152,6 +152,7 @@ async fn open_and_run(
         fail_on_data_loss: settings.fail_on_data_loss,
         retain_batches: settings.retain_batches,
         sink_mode: if settings.mongodb_atomic { SinkMode::Atomic } else { SinkMode::Idempotent },
+        groups: settings.groups,
         replan: settings.replan,
         faults,
     };

@@ -42,10 +42,12 @@ use crate::query::Program;
 use crate::query::side::Side;
 use crate::ranges::{StartingOffsets, choose_ranges};
 use crate::retry::Patience;
+use crate::runner::LocalRunner;
 use crate::sink::SharedSink;
 use crate::source::{Extent, Source};
 use crate::stage::admission::DecodedRange;
 use crate::stage::delivery::{Delivered, Delivery};
+use crate::stage::exchange::KEY_BUCKETS;
 use crate::stage::outcome::{Outcome, compute, watermark_after};
 use crate::state::SideState;
 
@@ -58,6 +60,10 @@ const FIRST_IDLE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest of these pauses.
 const LONGEST_IDLE_PAUSE: Duration = Duration::from_millis(320);
+
+/// How many offsets a batch has for each further key group: with fewer, starting the plans of another group costs
+/// more than a core saves.
+const OFFSETS_OF_A_GROUP: i64 = 4_000;
 
 /// How often, in milliseconds, a partition without new records is asked for the last one that was read.
 const KNOW_EVERY_MS: i64 = 5_000;
@@ -79,6 +85,8 @@ pub struct EngineOptions {
     pub retain_batches: u64,
     /// How new batches are stored.
     pub sink_mode: SinkMode,
+    /// Into how many key groups a new batch falls; without it by its size and the cores. No outcome depends on it.
+    pub groups: Option<u32>,
     /// Take pending batches on with the given program instead of the one that they were planned with.
     pub replan: bool,
     /// Where it may be made to fail.
@@ -112,6 +120,9 @@ pub struct Engine {
     notices: Notices,
     /// Whether rubbish of earlier engines was removed.
     is_clean: bool,
+    runner: LocalRunner,
+    /// A batch was begun and gave an error: what is in memory may be ahead of the checkpoint, or behind it.
+    is_in_doubt: bool,
 }
 
 impl Engine {
@@ -176,6 +187,8 @@ impl Engine {
             passed_over: 0,
             notices: Notices::default(),
             is_clean: false,
+            runner: LocalRunner::of_this_machine(),
+            is_in_doubt: false,
         })
     }
 
@@ -408,6 +421,7 @@ impl Engine {
 
     /// Runs the first batch that was planned and has no outcome, as it was planned; `None` if there is none.
     pub async fn finish_pending(&mut self) -> Result<Option<BatchProgress>> {
+        self.leave_doubt().await?;
         let Some(plan) = self.pending.front().cloned() else { return Ok(None) };
         self.begin().await?;
         let program = planned_with(&self.checkpoint, &plan.program, &self.given).await?;
@@ -415,8 +429,10 @@ impl Engine {
         tracing::info!("batch {} was planned before: running it again as it was planned", plan.id);
         let now = self.patience.now.clone();
         self.last_batch.begin(Instant::now());
+        self.is_in_doubt = true;
         let progress = self.execute(&plan, &PerPartition::new(), Steps::plan(&now, plan.id)).await;
         let progress = progress.map_err(|error| stays_pending(plan.id, error))?;
+        self.is_in_doubt = false;
         self.pending.pop_front();
         if self.pending.is_empty() {
             // From the next batch on the SQL of this start holds.
@@ -437,16 +453,43 @@ impl Engine {
 
     fn answer_questions(&mut self) {
         if let Some(questions) = &mut self.questions {
-            questions.answer(&self.standing.sides);
+            questions.answer(self.standing.sides.as_slice());
         }
     }
 
-    /// Plans and runs one batch; `None` if there is nothing to do.
+    /// After a batch that gave an error the checkpoint says what holds: reads it as a restart does. The batch is
+    /// pending then, or committed.
+    async fn leave_doubt(&mut self) -> Result<()> {
+        if !self.is_in_doubt {
+            return Ok(());
+        }
+        let recovered = self.checkpoint.recover().await?;
+        self.pending =
+            recovered.as_ref().map(|recovered| recovered.pending.clone()).unwrap_or_default().into();
+        let program = match self.pending.front() {
+            Some(plan) => planned_with(&self.checkpoint, &plan.program, &self.given).await?,
+            None => Arc::clone(&self.given),
+        };
+        self.standing = Standing::load(&self.checkpoint, &program, recovered.as_ref()).await?;
+        self.program = program;
+        (self.known_ms, self.passed_over) = (None, 0);
+        self.is_in_doubt = false;
+        Ok(())
+    }
+
+    /// Plans and runs one batch; `None` if there is nothing to do. One that gave an error before is run again,
+    /// as it was planned.
     pub async fn batch(
         &mut self,
         max_offsets: Option<u64>,
         run: Option<BoundedRun>,
     ) -> Result<Option<BatchProgress>> {
+        if self.is_in_doubt {
+            self.leave_doubt().await?;
+            if let Some(progress) = self.finish_pending().await? {
+                return Ok(Some(progress));
+            }
+        }
         self.answer_questions();
         let now = self.patience.now.clone();
         let steps = Steps::plan(&now, self.standing.next);
@@ -472,11 +515,14 @@ impl Engine {
         self.notices.new_partitions(&self.standing.partitions, &extents);
         let Some(plan) = self.plan(&extents, max_offsets, run)? else { return Ok(None) };
         self.pass(FailPoint::BeforeOffsets)?;
+        self.is_in_doubt = true;
         self.checkpoint.append_plan(&plan, &self.program).await?;
         self.pass(FailPoint::AfterOffsets)?;
         self.last_batch.begin(began);
         let progress = self.execute(&plan, &extents, steps).await;
-        progress.map(Some).map_err(|error| stays_pending(plan.id, error))
+        let progress = progress.map_err(|error| stays_pending(plan.id, error))?;
+        self.is_in_doubt = false;
+        Ok(Some(progress))
     }
 
     fn reading(&self) -> Reading<'_> {
@@ -504,9 +550,11 @@ impl Engine {
                 extent.latest = extent.latest.min(run.targets[tp]);
             }
         }
+        let ranges = choose_ranges(&extents, &positions, max_offsets);
         let plan = BatchPlan {
             id: self.standing.next,
-            ranges: choose_ranges(&extents, &positions, max_offsets),
+            groups: self.groups_of(&ranges),
+            ranges,
             watermark: self.standing.watermark,
             time_ms: self.clock.now_ms(),
             program: self.program.hash.clone(),
@@ -521,6 +569,14 @@ impl Engine {
         let moves = watermark_after(&self.program, self.standing.started_ms, &plan, &clocks).watermark
             != plan.watermark;
         Ok(moves.then_some(plan))
+    }
+
+    /// How many key groups a batch over `ranges` falls into.
+    fn groups_of(&self, ranges: &PerPartition<OffsetRange>) -> u32 {
+        let num_offsets: i64 = ranges.values().map(OffsetRange::len).sum();
+        let by_size = 1 + num_offsets / OFFSETS_OF_A_GROUP;
+        let groups = self.options.groups.map_or(by_size.min(self.runner.cores() as i64), i64::from);
+        groups.clamp(1, i64::from(KEY_BUCKETS)) as u32
     }
 
     /// Steps 2 to 6 of a planned batch.
@@ -539,7 +595,8 @@ impl Engine {
         self.pass(FailPoint::AfterRead)?;
 
         steps.next(Step::Joining);
-        let mut outcome = compute(&self.program, &self.standing.before(), plan, &ranges.decoded).await?;
+        let before = self.standing.before(&self.program, plan);
+        let mut outcome = compute(before, &ranges.decoded, self.runner).await?;
         self.notices.all_malformed(&ranges.decoded, &outcome.letters);
         outcome.counts.lost = ranges.lost + self.standing.skipped(plan) + self.passed_over;
 
@@ -609,7 +666,7 @@ impl Engine {
     async fn commit(
         &mut self,
         plan: &BatchPlan,
-        ranges: &[DecodedRange],
+        ranges: &[Arc<DecodedRange>],
         outcome: &Outcome,
     ) -> Result<CommitRecord> {
         // While batches run again after a rollback, everything stays.

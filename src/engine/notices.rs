@@ -8,7 +8,8 @@ use crate::batch::reason::Reason;
 use crate::batch::watermark::{HeldBy, Silence};
 use crate::checkpoint::record::PartitionRecord;
 use crate::source::Extent;
-use crate::stage::admission::{DecodedRange, Letter};
+use crate::stage::admission::DecodedRange;
+use crate::stage::letter::Letter;
 
 /// What was told so far.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Notices {
     }
 
     /// A topic of which nothing can be read is more than a bad record: another format, or another table's topic.
-    pub(crate) fn all_malformed(&mut self, ranges: &[DecodedRange], letters: &[Letter]) {
+    pub(crate) fn all_malformed(&mut self, ranges: &[Arc<DecodedRange>], letters: &[Letter]) {
         let mut num_values: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
         for range in ranges {
             *num_values.entry(&range.records.tp.topic).or_default() +=

@@ -26,7 +26,7 @@ pub(super) struct Reading<'a> {
 
 /// What was read for a batch.
 pub(super) struct Read {
-    pub(super) decoded: Vec<DecodedRange>,
+    pub(super) decoded: Vec<Arc<DecodedRange>>,
     /// Offsets of the plan that the broker no longer had.
     pub(super) lost: u64,
 }
@@ -112,11 +112,11 @@ impl Reading<'_> {
                 Decoder::try_new(Arc::clone(&table.columns), Some(table.event_time), table.max_record_bytes)?;
             tasks.push(tokio::task::spawn_blocking(move || {
                 let decoded = decoder.decode(&records)?;
-                Ok(DecodedRange { records, decoded })
+                Ok(Arc::new(DecodedRange { records, decoded }))
             }));
         }
         let results = futures::future::join_all(tasks).await;
-        let flatten = |result: std::result::Result<Result<DecodedRange>, tokio::task::JoinError>| {
+        let flatten = |result: std::result::Result<Result<Arc<DecodedRange>>, tokio::task::JoinError>| {
             result.map_err(|source| Error::internal("decoding panicked").because(source))?
         };
         Ok(Read { decoded: results.into_iter().map(flatten).collect::<Result<_>>()?, lost })

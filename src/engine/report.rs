@@ -11,8 +11,8 @@ use crate::observe::example::{Example, ExampleKind, MAX_OF_KIND, cut};
 use crate::observe::progress::{Lateness, StateProgress};
 use crate::query::Program;
 use crate::query::side::Side;
-use crate::stage::admission::Letter;
 use crate::stage::delivery::records_behind;
+use crate::stage::letter::Letter;
 use crate::stage::outcome::Outcome;
 use crate::state::{SideChanges, SideState};
 

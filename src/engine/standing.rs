@@ -1,4 +1,9 @@
 //! What the last commit left behind, in memory, and how a batch moves it on.
+//!
+//! The rows in memory move on just before the commit. Should that fail, nobody can say from here whether the commit
+//! is durable: the engine reads the checkpoint again, as a restart does, and asks the batch again if it is pending.
+
+use std::sync::Arc;
 
 use crate::batch::counts::{Counts, Tally};
 use crate::batch::offset::{ByTopic, OffsetRange, PerPartition, TopicPartition, by_topic, per_partition};
@@ -13,7 +18,8 @@ use crate::query::side::Side;
 use crate::ranges::data_loss;
 use crate::source::Extent;
 use crate::stage::admission::DecodedRange;
-use crate::stage::outcome::{Before, Outcome};
+use crate::stage::before::Before;
+use crate::stage::outcome::Outcome;
 use crate::state::{SideChanges, SideState, file, restore};
 
 /// Deltas since the last snapshot before a new one is written, whatever their size.
@@ -26,7 +32,8 @@ pub(super) struct Standing {
     pub(super) started_ms: Option<i64>,
     pub(super) partitions: PerPartition<PartitionRecord>,
     pub(super) watermark: Option<Nanos>,
-    pub(super) sides: [SideState; 2],
+    /// Shared with the tasks of a batch, which read it.
+    pub(super) sides: Arc<[SideState; 2]>,
     pub(super) files: [Vec<StateFile>; 2],
     pub(super) retained_from: BatchId,
     pub(super) total: Counts,
@@ -62,7 +69,7 @@ impl Standing {
             started_ms: recovered.map(|recovered| recovered.metadata.started_ms),
             partitions: commit.map_or(starts, |commit| per_partition(&commit.partitions)),
             watermark: commit.and_then(|commit| commit.watermark),
-            sides,
+            sides: Arc::new(sides),
             files: [files(Side::Left), files(Side::Right)],
             retained_from: recovered.map_or(BatchId(0), |recovered| recovered.retained_from),
             total: commit.map(|commit| commit.total).unwrap_or_default(),
@@ -77,8 +84,14 @@ impl Standing {
     }
 
     /// What the next batch finds.
-    pub(super) fn before(&self) -> Before<'_> {
-        Before { sides: &self.sides, clocks: self.clocks(), started_ms: self.started_ms }
+    pub(super) fn before(&self, program: &Arc<Program>, plan: &BatchPlan) -> Before {
+        Before {
+            program: Arc::clone(program),
+            plan: plan.clone(),
+            sides: Arc::clone(&self.sides),
+            clocks: self.clocks(),
+            started_ms: self.started_ms,
+        }
     }
 
     /// Offsets between where the last batch ended and where this one begins: the broker had lost them.
@@ -135,10 +148,12 @@ impl Standing {
         plan: &BatchPlan,
         outcome: &Outcome,
     ) -> Result<Vec<usize>> {
+        let still_read = || Error::internal("a task of the batch still reads the state");
+        let sides = Arc::get_mut(&mut self.sides).ok_or_else(still_read)?;
         let mut removed = Vec::new();
         for (side, changes) in Side::BOTH.into_iter().zip(&outcome.changes) {
             let files = &mut self.files[side.index()];
-            let state = &mut self.sides[side.index()];
+            let state = &mut sides[side.index()];
             let delta = if is_empty(changes) { None } else { Some(file::delta(state, changes)?) };
             let most = state.len() + changes.added.len();
             state.apply(changes)?;
@@ -162,7 +177,7 @@ impl Standing {
     pub(super) fn next_commit(
         &self,
         plan: &BatchPlan,
-        ranges: &[DecodedRange],
+        ranges: &[Arc<DecodedRange>],
         outcome: &Outcome,
         retained_from: BatchId,
     ) -> CommitRecord {

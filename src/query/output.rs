@@ -20,7 +20,7 @@ use crate::query::lookup::{
 use crate::query::one_run::fields_of_one_run;
 use crate::query::plan_words::refuse_node;
 use crate::query::scalar::{Note, Scalars, compile};
-use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
+use crate::query::session::{Prepared, RowWise, RunTable, confined, least_volatility, plan_statement};
 pub use crate::query::sink_target::{Compression, FileFormat, SinkTarget};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::statement::{Located, insert_target, plain_name};
@@ -57,7 +57,6 @@ pub struct Output {
     /// What a reader of its SQL should know.
     pub notes: Vec<Note>,
     plan: Prepared,
-    slot: Slot,
 }
 
 impl Output {
@@ -134,13 +133,13 @@ impl Output {
             Reads::View => (view.output_schema(), view.name.as_str()),
             Reads::DeadLetters => (dead_letters_schema(), DEAD_LETTERS),
         };
-        let slot = Slot::new(with_row(&table_schema));
-        let rewritten = RowIdScan::new(&slot, table).rewrite(plan).map_err(|e| sql_error(file, &e))?;
+        let run_table = RunTable::new(with_row(&table_schema));
+        let rewritten = RowIdScan::new(&run_table, table).rewrite(plan).map_err(|e| sql_error(file, &e))?;
         let joined = join_lookups(file, rewritten.clone())?;
         let plan =
             Prepared::try_new(&state, &joined, now).map_err(|e| planning_error(file, &rewritten, &e))?;
         let text = format!("{} {:?}; {}", sink.statement, sink.statement.options, insert.statement);
-        Ok(Self { name, target, reads, schema, id, may_repeat, of_one_run, text, notes, plan, slot })
+        Ok(Self { name, target, reads, schema, id, may_repeat, of_one_run, text, notes, plan })
     }
 
     /// Its physical plan, for people.
@@ -150,7 +149,7 @@ impl Output {
 
     /// The output's rows for `rows` (of the table it reads, `_row` last).
     pub(crate) async fn select(&self, rows: &RecordBatch, now_ms: i64) -> Result<Selected> {
-        let RowWise { batches, failed } = self.plan.run_row_wise(&self.slot, rows, now_ms).await?;
+        let RowWise { batches, failed } = self.plan.run_row_wise(rows, now_ms).await?;
         let row_of =
             |index: usize| rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>().value(index);
         let failed = failed.into_iter().map(|(index, error)| (row_of(index), error)).collect();

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use crate::error::{Error, Result};
 use crate::query::join_side::SidePlan;
 use crate::query::scalar::{Note, Scalars, compile};
-use crate::query::session::{Prepared, RowWise, Slot};
+use crate::query::session::{Prepared, RowWise, RunTable};
 use crate::query::source_view::SourceSubtree;
 use crate::query::sql_file::{SqlFile, sql_error};
 use crate::query::view::ROW;
@@ -28,9 +28,9 @@ const PAIRS: &str = "pairs";
 /// The plan that makes rows of the view.
 #[derive(Debug)]
 pub(crate) struct PairRows {
-    slot: Slot,
+    run_table: RunTable,
     plan: Prepared,
-    /// How many of the slot's columns are the left side's.
+    /// How many of the table's columns are the left side's.
     num_left: usize,
     /// The columns of the view.
     schema: SchemaRef,
@@ -62,12 +62,12 @@ impl PairRows {
         let as_sql = |source| sql_error(file, &source);
         let mut fields = fields_of_both(inputs, sides, [true, true]);
         fields.push(Field::new(ROW, DataType::UInt32, false));
-        let slot = Slot::new(Arc::new(Schema::new(fields)));
-        let pairs = scan(&slot, inputs, sides)?;
+        let run_table = RunTable::new(Arc::new(Schema::new(fields)));
+        let pairs = scan(&run_table, inputs, sides)?;
         let Scalars { plan: rows, now, notes } = compile(file, above_join(plan, pairs).map_err(as_sql)?)?;
         let plan = Prepared::try_new(state, &rows, now).map_err(as_sql)?;
         let num_left = sides[0].input.columns.fields().len();
-        Ok(Self { slot, plan, num_left, schema: Arc::clone(schema), notes })
+        Ok(Self { run_table, plan, num_left, schema: Arc::clone(schema), notes })
     }
 
     /// The columns of the view over a join whose sides may be missing.
@@ -78,8 +78,8 @@ impl PairRows {
         sides: &[SidePlan; 2],
         may_be_missing: [bool; 2],
     ) -> Result<SchemaRef> {
-        let slot = Slot::new(Arc::new(Schema::new(fields_of_both(inputs, sides, may_be_missing))));
-        let rows = compile(file, above_join(plan, scan(&slot, inputs, sides)?)?)?.plan;
+        let run_table = RunTable::new(Arc::new(Schema::new(fields_of_both(inputs, sides, may_be_missing))));
+        let rows = compile(file, above_join(plan, scan(&run_table, inputs, sides)?)?)?.plan;
         Ok(Arc::new(Schema::new(rows.schema().fields().iter().cloned().collect::<Vec<_>>())))
     }
 
@@ -95,7 +95,7 @@ impl PairRows {
         num_pairs: usize,
         sides: [Option<(&RecordBatch, &UInt32Array)>; 2],
     ) -> Result<Shown> {
-        let fields = self.slot.schema().fields();
+        let fields = self.run_table.schema().fields();
         let (left, right) = fields[..fields.len() - 1].split_at(self.num_left);
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(fields.len());
         for (fields, rows) in [left, right].into_iter().zip(sides) {
@@ -111,8 +111,8 @@ impl PairRows {
             }
         }
         columns.push(Arc::new(UInt32Array::from_iter_values(0..num_pairs as u32)));
-        let pairs = RecordBatch::try_new(Arc::clone(self.slot.schema()), columns)?;
-        let RowWise { batches, failed } = self.plan.run_row_wise(&self.slot, &pairs, 0).await?;
+        let pairs = RecordBatch::try_new(Arc::clone(self.run_table.schema()), columns)?;
+        let RowWise { batches, failed } = self.plan.run_row_wise(&pairs, 0).await?;
         let failed = failed.into_iter().map(|(row, error)| (row as u32, error)).collect();
         let Some(first) = batches.first() else {
             return Ok(Shown {
@@ -160,7 +160,7 @@ fn full_name(input: &SourceSubtree<'_>, column: &str) -> String {
 }
 
 /// The table of pairs with the names that the columns have in the view's plan.
-fn scan(slot: &Slot, inputs: &[SourceSubtree<'_>; 2], sides: &[SidePlan; 2]) -> Result<LogicalPlan> {
+fn scan(run_table: &RunTable, inputs: &[SourceSubtree<'_>; 2], sides: &[SidePlan; 2]) -> Result<LogicalPlan> {
     let mut exprs = Vec::new();
     for (input, side) in inputs.iter().zip(sides) {
         for field in side.input.columns.fields() {
@@ -168,10 +168,10 @@ fn scan(slot: &Slot, inputs: &[SourceSubtree<'_>; 2], sides: &[SidePlan; 2]) -> 
             exprs.push(Expr::Column(column).alias_qualified(Some(input.alias.clone()), field.name()));
         }
     }
-    if slot.schema().field_with_name(ROW).is_ok() {
+    if run_table.schema().field_with_name(ROW).is_ok() {
         exprs.push(Expr::Column(Column::new(Some(PAIRS), ROW)));
     }
-    let table = provider_as_source(slot.table()?);
+    let table = provider_as_source(run_table.table()?);
     Ok(LogicalPlanBuilder::scan(PAIRS, table, None)?.project(exprs)?.build()?)
 }
 

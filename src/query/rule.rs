@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::query::lookup::{self, Lookups, check_lookups, join_lookups, planning_error};
 use crate::query::plan_words::refuse_node;
 use crate::query::scalar::{Note, Scalars, compile};
-use crate::query::session::{Prepared, RowWise, Slot, confined, least_volatility, plan_statement};
+use crate::query::session::{Prepared, RowWise, RunTable, confined, least_volatility, plan_statement};
 use crate::query::sql_file::{SqlFile, refuse, refuse_at, sql_error};
 use crate::query::view::{PRIOR_VALID, RowIdScan, ViewTable};
 
@@ -58,7 +58,6 @@ pub struct Rule {
     /// What a reader of its SQL should know.
     pub notes: Vec<Note>,
     plan: Prepared,
-    slot: Slot,
     has_detail: bool,
     has_severity: bool,
 }
@@ -81,8 +80,9 @@ impl Rule {
         let Scalars { plan, now, notes } = compile(file, plan)?;
         let columns = check_columns(file, &plan)?;
         let reads_prior_valid = reads_column(&plan, PRIOR_VALID)?;
-        let slot = Slot::new(view.rule_schema_with_row());
-        let rewritten = RowIdScan::new(&slot, &view.name).rewrite(plan).map_err(|e| sql_error(file, &e))?;
+        let run_table = RunTable::new(view.rule_schema_with_row());
+        let rewritten =
+            RowIdScan::new(&run_table, &view.name).rewrite(plan).map_err(|e| sql_error(file, &e))?;
         let joined = join_lookups(file, rewritten.clone())?;
         let plan = Prepared::try_new(&state, &joined, now)
             .map_err(|error| planning_error(file, &rewritten, &error))?;
@@ -93,7 +93,6 @@ impl Rule {
             text: query.to_string(),
             notes,
             plan,
-            slot,
             has_detail,
             has_severity,
         })
@@ -109,7 +108,7 @@ impl Rule {
         now_ms: i64,
     ) -> Result<Vec<(u32, Violation)>> {
         let mut found = Vec::new();
-        let RowWise { batches, failed } = self.plan.run_row_wise(&self.slot, rows, now_ms).await?;
+        let RowWise { batches, failed } = self.plan.run_row_wise(rows, now_ms).await?;
         let num_verdicts: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if num_verdicts + failed.len() != rows.num_rows() {
             return Err(Error::internal(format!(

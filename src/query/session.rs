@@ -1,7 +1,7 @@
 //! DataFusion, confined: what SQL files may use, and plans that are kept from batch to batch.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -117,22 +117,19 @@ fn relational_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     ]
 }
 
-/// A table whose rows are swapped in before each run of a plan over it.
+/// A table whose rows come with each run of a plan over it.
 #[derive(Clone, Debug)]
-pub(crate) struct Slot {
+pub(crate) struct RunTable {
     schema: SchemaRef,
-    rows: Arc<Mutex<Option<RecordBatch>>>,
 }
 
-impl Slot {
-    /// An empty table of `schema`.
-    pub(crate) fn new(schema: SchemaRef) -> Self {
-        Self { schema, rows: Arc::default() }
-    }
+/// The rows of one run, in its context: runs of one plan on several cores don't see each other's.
+struct RunRows(RecordBatch);
 
-    /// Replaces its rows; they must have the slot's schema.
-    pub(crate) fn set(&self, rows: Option<RecordBatch>) {
-        *self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = rows;
+impl RunTable {
+    /// A table of `schema`.
+    pub(crate) fn new(schema: SchemaRef) -> Self {
+        Self { schema }
     }
 
     /// The columns that plans see.
@@ -146,13 +143,13 @@ impl Slot {
     }
 }
 
-impl PartitionStream for Slot {
+impl PartitionStream for RunTable {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = context.session_config().get_extension::<RunRows>().map(|rows| rows.0.clone());
         let stream = futures::stream::iter(rows.into_iter().map(Ok));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))
     }
@@ -160,8 +157,8 @@ impl PartitionStream for Slot {
 
 /// A plan that runs once in each batch.
 ///
-/// The physical plan is kept, which costs a fraction of planning again; the time that `now()` gives is set
-/// before each run.
+/// The physical plan is kept, which costs a fraction of planning again. Its rows come with each run, so several
+/// tasks of a batch run it at once; the time that `now()` gives is the batch's and the same for them all.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     state: SessionState,
@@ -176,23 +173,19 @@ impl Prepared {
         Ok(Self { state: state.clone(), plan: physical_plan(state, logical)?, now })
     }
 
-    /// Runs it over `rows` in `slot`; where that fails over halves of them, until the rows that fail
-    /// stand alone: the others are computed as ever. Whatever a plan says of a row travels with its
+    /// Runs it over `rows`; where that fails over halves of them, until the rows that fail stand alone: the others are computed as ever. Whatever a plan says of a row travels with its
     /// `_row`, so the results need no order.
     ///
     /// # Errors
     /// Lack of memory and bugs stop the batch; an error that comes from a row's values is part of the result.
-    pub(crate) async fn run_row_wise(&self, slot: &Slot, rows: &RecordBatch, now_ms: i64) -> Result<RowWise> {
+    pub(crate) async fn run_row_wise(&self, rows: &RecordBatch, now_ms: i64) -> Result<RowWise> {
         let mut outcome = RowWise { batches: Vec::new(), failed: Vec::new() };
         let mut todo = vec![(0, rows.num_rows())];
         while let Some((first, length)) = todo.pop() {
             if length == 0 {
                 continue;
             }
-            slot.set(Some(rows.slice(first, length)));
-            let computed = self.run(now_ms).await;
-            slot.set(None);
-            match computed {
+            match self.run(rows.slice(first, length), now_ms).await {
                 Ok(batch) => outcome.batches.push(batch),
                 Err(error) => {
                     let error = data_error(&error)?;
@@ -213,14 +206,20 @@ impl Prepared {
         displayable(self.plan.as_ref()).indent(false).to_string()
     }
 
-    /// Runs it over what the slots hold, with `now_ms` as the time; one run at a time.
-    pub(crate) async fn run(&self, now_ms: i64) -> DataFusionResult<RecordBatch> {
+    /// Runs it over `rows`, which have the schema of its [`RunTable`], with `now_ms` as the time.
+    pub(crate) async fn run(&self, rows: RecordBatch, now_ms: i64) -> DataFusionResult<RecordBatch> {
         self.now.store(now_ms, Ordering::Relaxed);
         // Without the reset a hash join answers from its first build side.
         let plan = reset_plan_states(Arc::clone(&self.plan))?;
         let schema = plan.schema();
-        let batches = collect(plan, self.state.task_ctx()).await?;
+        let batches = collect(plan, Arc::new(self.context_of(rows))).await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    }
+
+    fn context_of(&self, rows: RecordBatch) -> TaskContext {
+        let context = TaskContext::from(&self.state);
+        let config = context.session_config().clone().with_extension(Arc::new(RunRows(rows)));
+        context.with_session_config(config)
     }
 }
 

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
 use crate::error::{Error, Result};
 use crate::query::plan_words::refuse_node;
 use crate::query::scalar::{Scalars, compile, written};
-use crate::query::session::{Prepared, RowWise, Slot};
+use crate::query::session::{Prepared, RowWise, RunTable};
 use crate::query::source_table::SourceTable;
 use crate::query::sql_file::{SqlFile, sql_error};
 use crate::query::view::{ROW, RowIdScan, number_rows, with_row};
@@ -189,9 +189,9 @@ impl<'a> SourceSubtree<'a> {
             .cloned()
             .collect();
         let input: SchemaRef = Arc::new(Schema::new(input));
-        let slot = Slot::new(with_row(&input));
+        let run_table = RunTable::new(with_row(&input));
         let rewritten =
-            RowIdScan::new(&slot, &self.source.name).rewrite(self.plan.clone()).map_err(as_sql)?;
+            RowIdScan::new(&run_table, &self.source.name).rewrite(self.plan.clone()).map_err(as_sql)?;
         let wanted = |name: &str| {
             rewritten.schema().columns().into_iter().find(|column| column.name == name).map(Expr::Column)
         };
@@ -201,7 +201,7 @@ impl<'a> SourceSubtree<'a> {
             LogicalPlanBuilder::from(rewritten.clone()).project(select).and_then(LogicalPlanBuilder::build);
         let Scalars { plan, now, .. } = compile(file, plan.map_err(as_sql)?)?;
         let plan = Prepared::try_new(state, &plan, now).map_err(as_sql)?;
-        Ok((input, Steps { slot, plan }))
+        Ok((input, Steps { plan }))
     }
 }
 
@@ -223,7 +223,6 @@ pub struct SourceView {
 
 #[derive(Debug)]
 struct Steps {
-    slot: Slot,
     plan: Prepared,
 }
 
@@ -245,8 +244,7 @@ impl SourceView {
             let kept = (0..rows.num_rows()).collect();
             return Ok(Viewed { columns: rows, kept, failed: Vec::new() });
         };
-        let RowWise { batches, failed } =
-            steps.plan.run_row_wise(&steps.slot, &number_rows(&rows)?, 0).await?;
+        let RowWise { batches, failed } = steps.plan.run_row_wise(&number_rows(&rows)?, 0).await?;
         let ids =
             |batch: &RecordBatch| batch.column(batch.num_columns() - 1).as_primitive::<UInt32Type>().clone();
         let kept: Vec<usize> = batches

@@ -13,7 +13,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::error::Result;
-use crate::query::session::Slot;
+use crate::query::session::RunTable;
 use crate::query::source_table::header_type;
 
 /// How many earlier right rows of the same left row are valid.
@@ -139,31 +139,31 @@ pub(crate) fn with_row(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// `rows` and their numbers behind them, as a slot of [`with_row`] takes them.
+/// `rows` and their numbers behind them, as a table of [`with_row`] takes them.
 pub(crate) fn number_rows(rows: &RecordBatch) -> Result<RecordBatch> {
     let mut columns = rows.columns().to_vec();
     columns.push(Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32)));
     Ok(RecordBatch::try_new(with_row(&rows.schema()), columns)?)
 }
 
-/// Rebuilds a plan over a table so that it reads a slot with the hidden `_row` and returns it last.
+/// Rebuilds a plan over a table so that it reads a table with the hidden `_row` and returns it last.
 ///
 /// DataFusion reorders rows, so what a plan says of a row travels with its id, never by position.
 pub(crate) struct RowIdScan<'a> {
-    slot: &'a Slot,
+    run_table: &'a RunTable,
     table: &'a str,
 }
 
 impl<'a> RowIdScan<'a> {
     /// For plans over `table`; scans of other tables stay as they are.
-    pub(crate) fn new(slot: &'a Slot, table: &'a str) -> Self {
-        Self { slot, table }
+    pub(crate) fn new(run_table: &'a RunTable, table: &'a str) -> Self {
+        Self { run_table, table }
     }
 
     /// `plan` has one scan of the table; above it stand projections, filters, aliases and joins.
     pub(crate) fn rewrite(&self, plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
         let source = provider_as_source(
-            self.slot.table().map_err(|e| datafusion::error::DataFusionError::Plan(e.to_string()))?,
+            self.run_table.table().map_err(|e| datafusion::error::DataFusionError::Plan(e.to_string()))?,
         );
         plan.transform_up(|node| {
             Ok(Transformed::yes(match node {

@@ -1,40 +1,48 @@
 //! Which records become rows of the join: not malformed, not from the future, not late, no repeat.
 //!
-//! The questions are asked in that order, record by record in arrival order (Kafka timestamp,
-//! partition, offset). Whoever fails one is a dead letter with the reason; every decoded row that
-//! is not from the future moves its partition's clock. A record is malformed too when the view of its source, or
-//! the join's key, can't be computed for it: it is not admitted, and registers no PRIMARY KEY.
+//! ```text
+//! read unit (one partition's range) ─ admit_range ─┐
+//! read unit                         ─ admit_range ─┼─ admit_keys ─ rows of a source, in arrival order
+//! read unit                         ─ admit_range ─┘
+//! ```
+//!
+//! [`admit_range`] asks what a record answers alone, side by side for all read units: can it be decoded, and the
+//! view of its source and the join's key be computed; is it from the future; is it late. Whoever fails one is a dead
+//! letter with the reason; every decoded row that is not from the future moves its partition's clock.
+//! [`admit_keys`] asks what depends on the others, in arrival order (Kafka timestamp, partition, offset): was the
+//! PRIMARY KEY there before. A record that is refused registers none.
+//!
+//! Example, watermark 12:00, PRIMARY KEY id. Partition 0 brings id 7 of 12:03 (timestamp 12:05), partition 1 id 7 of
+//! 11:58 (timestamp 12:04) and id 7 of 12:04 (timestamp 12:06). The second is late, so it holds no key; the first
+//! is admitted; the third, which arrived after it, is a duplicate, whichever partition was read first.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::AsArray;
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
-    StringBuilder, StructBuilder, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
+    ArrayRef, AsArray, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray,
 };
-use arrow::compute::{cast, interleave};
+use arrow::compute::{cast, interleave_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampNanosecondType};
 use arrow::row::OwnedRow;
 
-use crate::batch::BatchPlan;
 use crate::batch::counts::Counts;
-use crate::batch::offset::PerPartition;
+use crate::batch::offset::TopicPartition;
 use crate::batch::reason::Reason;
 use crate::batch::watermark::{PartitionClock, nanos};
-use crate::clock::{NANOS_PER_MS, Nanos, rfc3339};
+use crate::clock::{NANOS_PER_MS, rfc3339};
 use crate::decode::{Decoded, RejectReason};
 use crate::error::{Error, Result};
 use crate::observe::progress::EventTimes;
-use crate::query::Program;
 use crate::query::join_side::SidePlan;
 use crate::query::side::Side;
-use crate::query::source_table::{SourceTable, Tombstone, header_type};
+use crate::query::source_table::{SourceTable, Tombstone};
 use crate::query::source_view::{SourceView, Viewed};
-use crate::query::view::dead_letters_schema;
-use crate::source::{Record, Records};
-use crate::state::{KeyRegistry, KeyRows, RowMeta, Rows};
+use crate::source::Records;
+use crate::stage::before::Before;
+use crate::stage::letter::{Letter, headers_array};
+use crate::state::{KeyRows, RowMeta, Rows};
 
 /// The records of one partition and what decoding made of them.
 #[derive(Debug)]
@@ -45,293 +53,232 @@ pub struct DecodedRange {
     pub decoded: Decoded,
 }
 
-/// A record that became no row, or a row that a sink could not store.
-#[derive(Clone, Debug)]
-pub struct Letter {
-    /// Where the record lies.
-    pub topic: Arc<str>,
-    /// Where the record lies.
-    pub partition: i32,
-    /// Where the record lies.
-    pub offset: i64,
-    /// Kafka's timestamp.
-    pub timestamp_ms: i64,
-    /// The key's bytes.
-    pub key: Option<Vec<u8>>,
-    /// The value's bytes; of a refused row its document.
-    pub value: Option<Vec<u8>>,
-    /// The headers.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Why it is one.
-    pub reason: Reason,
-    /// What was found and what was expected.
-    pub error: Option<String>,
-    /// The watermark column.
-    pub event_time: Option<Nanos>,
-    /// The watermark that judged it.
-    pub watermark: Option<Nanos>,
-    /// The view or output that refused it; with what tells its rows apart, where a record can be behind several.
-    pub output: Option<String>,
+/// What a read unit answers alone.
+pub(crate) struct AdmittedRange {
+    range: Arc<DecodedRange>,
+    letters: Vec<Letter>,
+    counts: Counts,
+    /// The partition's clock, moved by what was seen.
+    clock: PartitionClock,
+    event_times: Option<EventTimes>,
+    /// The rows that the view lets through.
+    columns: RecordBatch,
+    /// For each decoded row its index in `columns`.
+    row_of: Vec<Option<usize>>,
+    /// One for each decoded row.
+    meta: Vec<RowMeta>,
+    /// The decoded rows that are neither malformed nor from the future nor late.
+    in_time: Vec<usize>,
+    /// The PRIMARY KEY of each decoded row, if there is one.
+    keys: Vec<OwnedRow>,
+    key_columns: Vec<ArrayRef>,
 }
 
-/// Bytes that a header costs in a document besides its name and value.
-const HEADER_OVERHEAD: usize = 32;
-
-/// Bytes of key, value and headers that a letter keeps: with its other fields it fits a document of MongoDB.
-const MAX_LETTER_BYTES: usize = 12 * 1024 * 1024;
-
-impl Letter {
-    fn of(records: &Records, record: Record<'_>, reason: Reason, plan: &BatchPlan) -> Self {
-        let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-        Self {
-            topic: Arc::clone(&records.tp.topic),
-            partition: records.tp.partition,
-            offset: record.offset(),
-            timestamp_ms: record.timestamp_ms(),
-            key: owned(record.key()),
-            value: owned(record.value()),
-            headers: record.headers().map(|(name, value)| (name.to_owned(), owned(value))).collect(),
-            reason,
-            error: None,
-            event_time: None,
-            watermark: plan.watermark,
-            output: None,
-        }
-    }
-
-    /// The letter of a row that `maker`, the view or an output, could not give: at the right record, else the
-    /// left; a pair is told apart from others of its right record by the left one.
-    pub(crate) fn of_row(
-        program: &Program,
-        plan: &BatchPlan,
-        origin: [Option<RowMeta>; 2],
-        maker: &str,
-        error: String,
-    ) -> Self {
-        let side = if origin[1].is_some() { Side::Right } else { Side::Left };
-        let meta = origin[side.index()];
-        let mut output = maker.to_owned();
-        if let (Some(left), Side::Right) = (origin[0], side)
-            && program.join.as_ref().is_some_and(|join| !join.side(Side::Right).matches_once)
-        {
-            output.push_str(&format!("|{}/{}/{}", program.topic(Side::Left), left.partition, left.offset));
-        }
-        Self {
-            topic: Arc::clone(program.topic(side)),
-            partition: meta.map_or(-1, |meta| meta.partition),
-            offset: meta.map_or(-1, |meta| meta.offset),
-            timestamp_ms: meta.map_or(0, |meta| meta.timestamp_ms),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            reason: Reason::Refused,
-            error: Some(error),
-            event_time: meta.map(|meta| meta.event_time),
-            watermark: plan.watermark,
-            output: Some(output),
-        }
-    }
-
-    /// What of it is stored: all, or as much as a sink can hold, with a mark.
-    fn cut(&self) -> Cow<'_, Self> {
-        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let of_headers: usize =
-            self.headers.iter().map(|(name, value)| name.len() + length(value) + HEADER_OVERHEAD).sum();
-        let bytes = length(&self.key) + length(&self.value) + of_headers;
-        if bytes <= MAX_LETTER_BYTES {
-            return Cow::Borrowed(self);
-        }
-        let mut cut = self.clone();
-        let mark = format!("cut: the record has {bytes} bytes, {MAX_LETTER_BYTES} are kept at most");
-        cut.error = Some(cut.error.map_or_else(|| mark.clone(), |error| format!("{error}; {mark}")));
-        let mut room = MAX_LETTER_BYTES;
-        for kept in [&mut cut.key, &mut cut.value] {
-            kept.iter_mut().for_each(|bytes| bytes.truncate(room));
-            room -= length(kept);
-        }
-        if of_headers > room {
-            cut.headers.clear();
-        }
-        Cow::Owned(cut)
-    }
-
-    /// The `_id` that a sink derives: position, reason and output.
-    pub fn id(&self) -> String {
-        let position = format!("{}/{}/{}|{}", self.topic, self.partition, self.offset, self.reason);
-        match &self.output {
-            Some(output) => format!("{position}|{output}"),
-            None => position,
-        }
+impl AdmittedRange {
+    /// The partition and where its clock stands now.
+    pub(crate) fn clock(&self) -> (TopicPartition, PartitionClock) {
+        (self.range.records.tp.clone(), self.clock)
     }
 }
 
 /// What admission makes of the records of one source.
-#[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// The rows in arrival order, with the columns of the source's view.
-    pub rows: Rows,
+    pub(crate) rows: Rows,
     /// The PRIMARY KEY values of admitted rows that the view filtered out.
-    pub filtered_keys: KeyRows,
+    pub(crate) filtered_keys: KeyRows,
     /// The others.
-    pub letters: Vec<Letter>,
+    pub(crate) letters: Vec<Letter>,
     /// The event times of decoded rows that were not from the future.
-    pub event_times: Option<EventTimes>,
+    pub(crate) event_times: Option<EventTimes>,
+    /// Records by their fate so far.
+    pub(crate) counts: Counts,
 }
 
-/// Where the records of one source go.
-pub struct Entry<'a> {
-    /// The source.
-    pub source: &'a SourceTable,
-    /// What stands between it and the join.
-    pub view: &'a SourceView,
-    /// Its side of the join; `None` in a program without one.
-    pub side: Option<&'a SidePlan>,
-    /// The PRIMARY KEY values that were seen.
-    pub keys: &'a KeyRegistry,
-}
-
-/// Admits the records of one source, and filters and projects what was admitted.
-///
-/// * `clocks`: moved by what was seen.
-pub async fn admit(
-    entry: &Entry<'_>,
-    ranges: &[&DecodedRange],
-    plan: &BatchPlan,
-    clocks: &mut PerPartition<PartitionClock>,
-    counts: &mut Counts,
-) -> Result<Admitted> {
-    let &Entry { source, view, keys, .. } = entry;
+/// Asks the records of one partition what each answers alone.
+pub(crate) async fn admit_range(
+    before: &Before,
+    side: Side,
+    range: Arc<DecodedRange>,
+) -> Result<AdmittedRange> {
+    let Before { program, plan, .. } = before;
+    let view = program.input(side).ok_or_else(|| Error::internal("a source has no view"))?;
+    let source = &program.sources[view.source];
+    let (records, decoded) = (&range.records, &range.decoded);
     let mut letters = Vec::new();
-    let mut candidates: Vec<Candidate> = Vec::new();
-    let mut key_rows: Vec<Vec<OwnedRow>> = Vec::new();
-    let mut event_times: Vec<TimestampNanosecondArray> = Vec::new();
-    for (number, range) in ranges.iter().enumerate() {
-        let (records, decoded) = (&range.records, &range.decoded);
-        counts.records += records.len() as u64;
-        counts.tombstones += decoded.tombstones.len() as u64;
-        if source.tombstone == Tombstone::DeadLetter {
-            letters.extend(decoded.tombstones.iter().map(|&record| Letter {
-                error: Some("the value is null (a tombstone)".to_owned()),
-                ..Letter::of(records, records.get(record as usize), Reason::Tombstone, plan)
-            }));
-        }
-        if !records.is_empty() {
-            clocks.entry(records.tp.clone()).or_default().last_record_ms = Some(plan.time_ms);
-        }
-        for reject in &decoded.rejects {
-            let reason = match reject.reason {
-                RejectReason::Malformed => Reason::Malformed,
-                RejectReason::Future => Reason::Future,
-            };
-            let letter = Letter::of(records, records.get(reject.record as usize), reason, plan);
-            letters.push(Letter { error: Some(reject.error.clone()), ..letter });
-        }
-        let times =
-            cast(decoded.rows.column(source.event_time), &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
-        event_times.push(times.as_primitive::<TimestampNanosecondType>().clone());
-        key_rows.push(keys.encode_columns(&primary_key_columns(source, &decoded.rows))?);
-        candidates.extend(decoded.records.iter().enumerate().map(|(row, &record)| {
-            let record = records.get(record as usize);
-            Candidate {
-                timestamp_ms: record.timestamp_ms(),
-                partition: records.tp.partition,
-                offset: record.offset(),
-                range: number,
-                row,
-            }
+    if source.tombstone == Tombstone::DeadLetter {
+        letters.extend(decoded.tombstones.iter().map(|&record| Letter {
+            error: Some("the value is null (a tombstone)".to_owned()),
+            ..Letter::of(records, records.get(record as usize), Reason::Tombstone, plan)
         }));
     }
-    candidates.sort_unstable_by_key(|c| (c.timestamp_ms, c.partition, c.offset));
-    let input = take_columns(ranges, &candidates, &view.input)?;
-    let key_columns = primary_key_columns(source, &input);
-    let Computed { columns, row_of, hashes, failed } = entry.compute(input).await?;
+    letters.extend(decoded.rejects.iter().map(|reject| {
+        let reason = match reject.reason {
+            RejectReason::Malformed => Reason::Malformed,
+            RejectReason::Future => Reason::Future,
+        };
+        let letter = Letter::of(records, records.get(reject.record as usize), reason, plan);
+        Letter { error: Some(reject.error.clone()), ..letter }
+    }));
+    let times =
+        cast(decoded.rows.column(source.event_time), &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
+    let times = times.as_primitive::<TimestampNanosecondType>();
+    let key_columns = primary_key_columns(source, &decoded.rows);
+    let keys = before.sides[side.index()].keys.encode_columns(&key_columns)?;
+    let input = columns_of(&range, &view.input)?;
+    let Computed { columns, row_of, hashes, failed } =
+        compute(source, view, program.join.as_ref().map(|join| join.side(side)), input).await?;
 
     let latest_believable = plan.time_ms.saturating_mul(NANOS_PER_MS).saturating_add(nanos(source.max_ahead));
-    let mut seen: HashSet<&OwnedRow> = HashSet::new();
+    let mut clock = before.clocks.get(&records.tp).copied().unwrap_or_default();
+    if !records.is_empty() {
+        clock.last_record_ms = Some(plan.time_ms);
+    }
     let mut believable: Option<EventTimes> = None;
-    let mut admitted: Vec<usize> = Vec::with_capacity(candidates.len());
-    for (number, candidate) in candidates.iter().enumerate() {
-        let range = ranges[candidate.range];
-        let event_time = event_times[candidate.range].value(candidate.row);
-        let mut refuse = |reason, error: String| {
-            let record = range.records.get(range.decoded.records[candidate.row] as usize);
-            let letter = Letter::of(&range.records, record, reason, plan);
-            letters.push(Letter { error: Some(error), event_time: Some(event_time), ..letter });
-        };
+    let mut in_time = Vec::with_capacity(times.len());
+    for (row, &event_time) in times.values().iter().enumerate() {
         let is_future = event_time > latest_believable;
         if !is_future {
-            let clock = clocks.entry(range.records.tp.clone()).or_default();
             clock.max_event_time = clock.max_event_time.max(Some(event_time));
             let time = EventTimes::of(event_time);
             believable = Some(believable.map_or(time, |times| times.and(time)));
         }
-        if let Some(error) = failed.get(&number) {
-            refuse(Reason::Malformed, error.clone());
-            continue;
-        }
-        if is_future {
-            refuse(
+        let (reason, error) = if let Some(error) = failed.get(&row) {
+            (Reason::Malformed, error.clone())
+        } else if is_future {
+            let time = rfc3339(event_time);
+            (
                 Reason::Future,
-                format!(
-                    "the event time {} is beyond the batch time plus watermark.max_ahead",
-                    rfc3339(event_time)
-                ),
-            );
+                format!("the event time {time} is beyond the batch time plus watermark.max_ahead"),
+            )
+        } else if plan.watermark.is_some_and(|watermark| event_time < watermark) {
+            // The watermark, which depends on the batches, is a column of its own.
+            (Reason::Late, format!("the event time {} is below the watermark", rfc3339(event_time)))
+        } else {
+            in_time.push(row);
             continue;
-        }
-        if plan.watermark.is_some_and(|watermark| event_time < watermark) {
-            refuse(
-                Reason::Late,
-                // The watermark, which depends on the batches, is a column of its own.
-                format!("the event time {} is below the watermark", rfc3339(event_time)),
-            );
-            continue;
-        }
-        if let Some(key) = key_rows[candidate.range].get(candidate.row)
-            && (keys.contains(key, plan.watermark) || !seen.insert(key))
-        {
-            refuse(Reason::Duplicate, format!("the key of \"{}\" was there before", source.name));
-            continue;
-        }
-        admitted.push(number);
+        };
+        let letter = Letter::of(records, records.get(decoded.records[row] as usize), reason, plan);
+        letters.push(Letter { error: Some(error), event_time: Some(event_time), ..letter });
     }
-    let meta: Vec<RowMeta> = candidates
-        .iter()
-        .enumerate()
-        .map(|(number, candidate)| RowMeta {
-            partition: candidate.partition,
-            offset: candidate.offset,
-            timestamp_ms: candidate.timestamp_ms,
+    let meta = decoded.records.iter().enumerate().map(|(row, &record)| {
+        let record = records.get(record as usize);
+        RowMeta {
+            partition: records.tp.partition,
+            offset: record.offset(),
+            timestamp_ms: record.timestamp_ms(),
             batch: plan.id,
-            event_time: event_times[candidate.range].value(candidate.row),
-            key_hash: row_of[number].and_then(|row| hashes[row]),
+            event_time: times.value(row),
+            key_hash: row_of[row].and_then(|row| hashes[row]),
             matched: false,
             valid_partners: 0,
-        })
-        .collect();
-    let (kept, dropped): (Vec<usize>, Vec<usize>) =
-        admitted.into_iter().partition(|&number| row_of[number].is_some());
-    counts.filtered += dropped.len() as u64;
-    let filtered_keys = keys.select_columns(key_columns, &meta, &dropped)?;
-    let at =
-        UInt64Array::from_iter_values(kept.iter().filter_map(|&number| row_of[number]).map(|row| row as u64));
-    let columns = arrow::compute::take_record_batch(&columns, &at)?;
+        }
+    });
+    let counts = Counts {
+        records: records.len() as u64,
+        tombstones: decoded.tombstones.len() as u64,
+        ..Counts::default()
+    };
+    let meta = meta.collect();
+    Ok(AdmittedRange {
+        letters,
+        counts,
+        clock,
+        event_times: believable,
+        columns,
+        row_of,
+        meta,
+        in_time,
+        keys,
+        key_columns,
+        range,
+    })
+}
 
+/// Refuses repeats among the rows of one source, and puts the others in arrival order.
+pub(crate) fn admit_keys(before: &Before, side: Side, ranges: Vec<AdmittedRange>) -> Result<Admitted> {
+    let Before { program, plan, sides, .. } = before;
+    let keys = &sides[side.index()].keys;
+    let view = program.input(side).ok_or_else(|| Error::internal("a source has no view"))?;
+    let source = &program.sources[view.source];
+    let mut arrivals: Vec<(usize, usize)> = Vec::new();
+    for (number, range) in ranges.iter().enumerate() {
+        arrivals.extend(range.in_time.iter().map(|&row| (number, row)));
+    }
+    arrivals.sort_unstable_by_key(|&(range, row)| ranges[range].meta[row].arrival());
+    let mut letters = Vec::new();
+    let mut seen: HashSet<&OwnedRow> = HashSet::new();
+    let mut meta = Vec::with_capacity(arrivals.len());
+    let mut at = Vec::with_capacity(arrivals.len());
+    let mut filtered: Vec<Vec<usize>> = vec![Vec::new(); ranges.len()];
+    for (number, row) in arrivals {
+        let range = &ranges[number];
+        if let Some(key) = range.keys.get(row)
+            && (keys.contains(key, plan.watermark) || !seen.insert(key))
+        {
+            let DecodedRange { records, decoded } = range.range.as_ref();
+            let record = records.get(decoded.records[row] as usize);
+            letters.push(Letter {
+                error: Some(format!("the key of \"{}\" was there before", source.name)),
+                event_time: Some(range.meta[row].event_time),
+                ..Letter::of(records, record, Reason::Duplicate, plan)
+            });
+            continue;
+        }
+        match range.row_of[row] {
+            Some(shown) => {
+                at.push((number, shown));
+                meta.push(range.meta[row]);
+            }
+            None => filtered[number].push(row),
+        }
+    }
+    let mut counts =
+        Counts { filtered: filtered.iter().map(Vec::len).sum::<usize>() as u64, ..Counts::default() };
+    let mut filtered_keys = keys.none();
+    for (range, rows) in ranges.iter().zip(&filtered).filter(|(_, rows)| !rows.is_empty()) {
+        let of_range = keys.select_columns(range.key_columns.clone(), &range.meta, rows)?;
+        filtered_keys = filtered_keys.followed_by(&of_range)?;
+    }
+    let columns = in_order(&view.columns, &ranges, &at)?;
+    let mut event_times: Option<EventTimes> = None;
+    for range in ranges {
+        counts.add(&range.counts);
+        letters.extend(range.letters);
+        event_times = match (event_times, range.event_times) {
+            (Some(before), Some(times)) => Some(before.and(times)),
+            (before, times) => before.or(times),
+        };
+    }
     letters.sort_by_key(|letter| (letter.partition, letter.offset));
-    for letter in &letters {
+    count_letters(&letters, &mut counts);
+    Ok(Admitted { rows: Rows { columns, meta }, filtered_keys, letters, event_times, counts })
+}
+
+fn count_letters(letters: &[Letter], counts: &mut Counts) {
+    for letter in letters {
         match letter.reason {
             Reason::Malformed => counts.malformed += 1,
             Reason::Future => counts.future += 1,
             Reason::Late => counts.late += 1,
             Reason::Duplicate => counts.duplicate += 1,
-            // Counted above, whether it is a letter or not.
+            // Counted with the records, whether it is a letter or not.
             Reason::Tombstone => {}
             // Made of rows, later.
             Reason::Refused | Reason::Conflict => {}
         }
     }
-    let meta = kept.iter().map(|&number| meta[number]).collect();
-    Ok(Admitted { rows: Rows { columns, meta }, filtered_keys, letters, event_times: believable })
+}
+
+/// The rows of the views at (range, row); not copied where one range has them in this order already.
+fn in_order(schema: &SchemaRef, ranges: &[AdmittedRange], at: &[(usize, usize)]) -> Result<RecordBatch> {
+    let columns: Vec<&RecordBatch> = ranges.iter().map(|range| &range.columns).collect();
+    let Some(&(first, _)) = at.first() else { return Ok(RecordBatch::new_empty(Arc::clone(schema))) };
+    let is_as_it_stands = at.iter().enumerate().all(|(row, &place)| place == (first, row));
+    if is_as_it_stands && at.len() == columns[first].num_rows() {
+        return Ok(columns[first].clone());
+    }
+    Ok(interleave_record_batch(&columns, at)?)
 }
 
 /// What the source's view and the join's key make of decoded rows.
@@ -346,31 +293,34 @@ struct Computed {
     failed: BTreeMap<usize, String>,
 }
 
-impl Entry<'_> {
-    /// Computes all that depends on a record alone, before it is asked whether it comes in time: whether
-    /// a record is malformed must not depend on others.
-    async fn compute(&self, input: RecordBatch) -> Result<Computed> {
-        let name = &self.source.name;
-        let num_rows = input.num_rows();
-        let Viewed { columns, kept, failed } = self.view.apply(input).await?;
-        let in_view = |error| format!("the view of \"{name}\" could not be computed: {error}");
-        let mut failed: BTreeMap<usize, String> =
-            failed.into_iter().map(|(number, error)| (number, in_view(error))).collect();
-        let mut row_of = vec![None; num_rows];
-        kept.iter().enumerate().for_each(|(row, &number)| row_of[number] = Some(row));
-        let hashes = match self.side {
-            None => vec![None; kept.len()],
-            Some(side) => {
-                let keys = side.keys(&columns)?;
-                let in_join = |error: &String| {
-                    format!("the condition of the join could not be computed for \"{name}\": {error}")
-                };
-                failed.extend(keys.failed.iter().map(|(row, error)| (kept[*row], in_join(error))));
-                keys.hashes()
-            }
-        };
-        Ok(Computed { columns, row_of, hashes, failed })
-    }
+/// Computes all that depends on a record alone, before it is asked whether it comes in time: whether
+/// a record is malformed must not depend on others.
+async fn compute(
+    source: &SourceTable,
+    view: &SourceView,
+    side: Option<&SidePlan>,
+    input: RecordBatch,
+) -> Result<Computed> {
+    let name = &source.name;
+    let num_rows = input.num_rows();
+    let Viewed { columns, kept, failed } = view.apply(input).await?;
+    let in_view = |error| format!("the view of \"{name}\" could not be computed: {error}");
+    let mut failed: BTreeMap<usize, String> =
+        failed.into_iter().map(|(number, error)| (number, in_view(error))).collect();
+    let mut row_of = vec![None; num_rows];
+    kept.iter().enumerate().for_each(|(row, &number)| row_of[number] = Some(row));
+    let hashes = match side {
+        None => vec![None; kept.len()],
+        Some(side) => {
+            let keys = side.keys(&columns)?;
+            let in_join = |error: &String| {
+                format!("the condition of the join could not be computed for \"{name}\": {error}")
+            };
+            failed.extend(keys.failed.iter().map(|(row, error)| (kept[*row], in_join(error))));
+            keys.hashes()
+        }
+    };
+    Ok(Computed { columns, row_of, hashes, failed })
 }
 
 /// The PRIMARY KEY columns of rows of a source, in key order.
@@ -378,153 +328,37 @@ fn primary_key_columns(source: &SourceTable, rows: &RecordBatch) -> Vec<ArrayRef
     source.primary_key_names().filter_map(|name| rows.column_by_name(name).cloned()).collect()
 }
 
-/// A decoded row on its way.
-struct Candidate {
-    timestamp_ms: i64,
-    partition: i32,
-    offset: i64,
-    range: usize,
-    row: usize,
-}
-
 /// The wanted columns of decoded rows, in their order.
-fn take_columns(
-    ranges: &[&DecodedRange],
-    candidates: &[Candidate],
-    schema: &SchemaRef,
-) -> Result<RecordBatch> {
-    if candidates.is_empty() {
-        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
-    }
-    let at: Vec<(usize, usize)> =
-        candidates.iter().map(|candidate| (candidate.range, candidate.row)).collect();
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            if field.name().starts_with('_') {
-                return system_column(field.name(), ranges, candidates);
-            }
-            let arrays: Option<Vec<&dyn Array>> = ranges
-                .iter()
-                .map(|range| range.decoded.rows.column_by_name(field.name()).map(AsRef::as_ref))
-                .collect();
-            let arrays = arrays.ok_or_else(|| Error::internal(format!("no column \"{}\"", field.name())))?;
-            Ok(interleave(&arrays, &at)?)
-        })
-        .collect::<Result<Vec<ArrayRef>>>()?;
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+fn columns_of(range: &DecodedRange, schema: &SchemaRef) -> Result<RecordBatch> {
+    let column = |name: &str| {
+        if name.starts_with('_') {
+            return Ok(system_column(name, range));
+        }
+        let column = range.decoded.rows.column_by_name(name);
+        column.cloned().ok_or_else(|| Error::internal(format!("no column \"{name}\"")))
+    };
+    let columns =
+        schema.fields().iter().map(|field| column(field.name())).collect::<Result<Vec<ArrayRef>>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(range.decoded.rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
-fn system_column(name: &str, ranges: &[&DecodedRange], candidates: &[Candidate]) -> Result<ArrayRef> {
-    let records = || {
-        candidates.iter().map(|candidate| {
-            let range = ranges[candidate.range];
-            (&range.records.tp, range.records.get(range.decoded.records[candidate.row] as usize))
-        })
-    };
-    Ok(match name {
-        "_topic" => Arc::new(StringArray::from_iter_values(records().map(|(tp, _)| tp.topic.as_ref()))),
-        "_partition" => Arc::new(Int32Array::from_iter_values(records().map(|(tp, _)| tp.partition))),
-        "_offset" => Arc::new(Int64Array::from_iter_values(records().map(|(_, record)| record.offset()))),
+fn system_column(name: &str, range: &DecodedRange) -> ArrayRef {
+    let DecodedRange { records, decoded } = range;
+    let num_rows = decoded.records.len();
+    let of_rows = || decoded.records.iter().map(|&record| records.get(record as usize));
+    match name {
+        "_topic" => Arc::new(StringArray::from_iter_values(of_rows().map(|_| records.tp.topic.as_ref()))),
+        "_partition" => Arc::new(Int32Array::from(vec![records.tp.partition; num_rows])),
+        "_offset" => Arc::new(Int64Array::from_iter_values(of_rows().map(|record| record.offset()))),
         "_timestamp" => Arc::new(TimestampMillisecondArray::from_iter_values(
-            records().map(|(_, record)| record.timestamp_ms()),
+            of_rows().map(|record| record.timestamp_ms()),
         )),
         "_key" => {
             let mut builder = BinaryBuilder::new();
-            records().for_each(|(_, record)| builder.append_option(record.key()));
+            of_rows().for_each(|record| builder.append_option(record.key()));
             Arc::new(builder.finish())
         }
-        _ => headers_array(records().map(|(_, record)| record.headers())),
-    })
-}
-
-fn headers_array<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>>(
-    headers: impl Iterator<Item = H>,
-) -> ArrayRef {
-    let DataType::Struct(fields) = header_type() else { unreachable!("a header is a struct") };
-    let item = arrow::datatypes::Field::new("item", header_type(), false);
-    let builders: Vec<Box<dyn arrow::array::ArrayBuilder>> =
-        vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
-    let mut builder = ListBuilder::new(StructBuilder::new(fields, builders)).with_field(item);
-    for headers in headers {
-        for (name, value) in headers {
-            let entry = builder.values();
-            if let Some(names) = entry.field_builder::<StringBuilder>(0) {
-                names.append_value(name);
-            }
-            if let Some(values) = entry.field_builder::<BinaryBuilder>(1) {
-                values.append_option(value);
-            }
-            entry.append(true);
-        }
-        builder.append(true);
-    }
-    Arc::new(builder.finish())
-}
-
-/// Letters as rows of the system table `dead_letters`.
-pub fn letters_batch(letters: &[Letter]) -> Result<RecordBatch> {
-    let letters: Vec<Cow<'_, Letter>> = letters.iter().map(Letter::cut).collect();
-    let optional_bytes = |value: &dyn Fn(&Letter) -> Option<Vec<u8>>| -> ArrayRef {
-        let mut builder = BinaryBuilder::new();
-        letters.iter().for_each(|letter| builder.append_option(value(letter)));
-        Arc::new(builder.finish())
-    };
-    let headers = letters
-        .iter()
-        .map(|letter| letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.topic.as_ref()))),
-        Arc::new(Int32Array::from_iter_values(letters.iter().map(|letter| letter.partition))),
-        Arc::new(Int64Array::from_iter_values(letters.iter().map(|letter| letter.offset))),
-        Arc::new(TimestampMillisecondArray::from_iter_values(
-            letters.iter().map(|letter| letter.timestamp_ms),
-        )),
-        optional_bytes(&|letter| letter.key.clone()),
-        optional_bytes(&|letter| letter.value.clone()),
-        headers_array(headers),
-        Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| letter.reason.name()))),
-        Arc::new(StringArray::from_iter(letters.iter().map(|letter| letter.error.as_deref()))),
-        Arc::new(TimestampNanosecondArray::from_iter(letters.iter().map(|letter| letter.event_time))),
-        Arc::new(TimestampNanosecondArray::from_iter(letters.iter().map(|letter| letter.watermark))),
-    ];
-    Ok(RecordBatch::try_new(dead_letters_schema(), columns)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_letter_that_no_sink_can_hold_is_cut_with_a_mark() {
-        let letter = |value: usize, header: usize| Letter {
-            topic: "orders".into(),
-            partition: 0,
-            offset: 1,
-            timestamp_ms: 0,
-            key: Some(b"key".to_vec()),
-            value: Some(vec![b'x'; value]),
-            headers: vec![("h".to_owned(), Some(vec![b'h'; header]))],
-            reason: Reason::Malformed,
-            error: Some("too large".to_owned()),
-            event_time: None,
-            watermark: None,
-            output: None,
-        };
-        let kept = |letter: &Letter| {
-            let cut = letter.cut().into_owned();
-            (cut.value.map(|value| value.len()), cut.headers.len(), cut.error)
-        };
-        let whole = letter(MAX_LETTER_BYTES - 1000, 10);
-        assert_eq!(kept(&whole), (Some(MAX_LETTER_BYTES - 1000), 1, Some("too large".to_owned())));
-        let (value, headers, error) = kept(&letter(20 * 1024 * 1024, 10));
-        assert_eq!((value, headers), (Some(MAX_LETTER_BYTES - 3), 0));
-        assert_eq!(
-            error.as_deref(),
-            Some("too large; cut: the record has 20971566 bytes, 12582912 are kept at most")
-        );
-        let (value, headers, _) = kept(&letter(10, 20 * 1024 * 1024));
-        assert_eq!((value, headers), (Some(10), 0));
+        _ => headers_array(of_rows().map(|record| record.headers())),
     }
 }

@@ -24,7 +24,7 @@ use crate::query::side::Side;
 use crate::query::view::number_rows;
 use crate::retry::Patience;
 use crate::sink::{Atomic, DocumentIds, OutputRows, Refusal, RefusalReason, Refused, SharedSink, json};
-use crate::stage::admission::{Letter, letters_batch};
+use crate::stage::letter::{Letter, letters_batch};
 use crate::state::RowMeta;
 
 /// Rows that a transaction leaves out, one try each, before the batch goes one by one.

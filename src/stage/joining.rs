@@ -1,4 +1,4 @@
-//! One batch of the join: new rows meet state, and the watermark lets go of what can't match.
+//! One key group's part of the join: new rows meet state, and the watermark lets go of what can't match.
 //!
 //! ```text
 //! new left  ┐                      ┌ pairs ─────────────► verdicts
@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::{RecordBatch, UInt32Array};
 
-use crate::batch::BatchPlan;
+use crate::batch::{BatchId, BatchPlan};
 use crate::clock::Nanos;
 use crate::error::Result;
 use crate::query::Program;
@@ -24,7 +24,8 @@ use crate::query::join_view::JoinView;
 use crate::query::pair_match::{MatchInput, Matches};
 use crate::query::pair_rows::Shown;
 use crate::query::side::Side;
-use crate::stage::admission::Letter;
+use crate::stage::exchange::KeyGroup;
+use crate::stage::letter::Letter;
 use crate::state::{KeyRows, RowMeta, RowRef, Rows, SideChanges, SideState};
 
 /// What a batch of the join gives.
@@ -50,6 +51,20 @@ pub struct Joined {
     pub left_slots: HashMap<u32, LeftSlot>,
     /// Pairs and rows alone for which the view could not be computed.
     pub failed: Vec<FailedRow>,
+}
+
+/// Where a row of the view stands among those of its batch: pairs, left rows alone, right rows alone; each by the
+/// left record, then the right one. The records of a pair are new ones before those of state, of a row alone the
+/// other way round, and then by arrival.
+pub(crate) fn place(batch: BatchId, origin: &[Option<RowMeta>; 2]) -> impl Ord + Copy + use<> {
+    let [left, right] = origin;
+    let kind = match (left, right) {
+        (Some(_), Some(_)) => 0_u8,
+        (Some(_), None) => 1,
+        (None, _) => 2,
+    };
+    let of_record = |meta: &RowMeta| ((meta.batch == batch) == (kind != 0), meta.arrival());
+    (kind, left.as_ref().map(of_record), right.as_ref().map(of_record))
 }
 
 /// A row that the view should have and that could not be computed.
@@ -88,16 +103,16 @@ pub enum LeftSlot {
     Matched(usize),
 }
 
-/// Joins the new rows of a batch.
+/// Joins the new rows of one key group.
 ///
 /// * `new`: admitted rows of each side, with their side's columns and the hashes of their keys.
-/// * `filtered_keys`: the keys of admitted rows that the side's view filtered out.
 /// * `after`: the watermark that the batch ends with; `None` evicts nothing.
 pub async fn join(
     view: &JoinView,
-    state: [&SideState; 2],
+    batch: BatchId,
+    state: &[SideState; 2],
     new: [Rows; 2],
-    filtered_keys: [KeyRows; 2],
+    group: KeyGroup,
     after: Option<Nanos>,
 ) -> Result<Joined> {
     let hashes = |side: Side| new[side.index()].meta.iter().filter_map(|meta| meta.key_hash);
@@ -123,7 +138,13 @@ pub async fn join(
     for ((left, right), error) in matches.failed {
         failed.push(FailedRow { origin: origin_of(left, right), failed: "could not compare", error });
     }
-    let (left, right) = (UInt32Array::from(matches.left), UInt32Array::from(matches.right));
+    let mut found: Vec<(u32, u32)> = matches.left.into_iter().zip(matches.right).collect();
+    let in_place = |&(left, right): &(u32, u32)| place(batch, &origin_of(left, right));
+    if !found.is_sorted_by_key(in_place) {
+        found.sort_by_cached_key(in_place);
+    }
+    let (left, right): (Vec<u32>, Vec<u32>) = found.into_iter().unzip();
+    let (left, right) = (UInt32Array::from(left), UInt32Array::from(right));
     let pairs = view.pairs((&inputs[0].columns, &left), (&inputs[1].columns, &right)).await?;
     let origin_of_pair = |pair: u32| origin_of(left.value(pair as usize), right.value(pair as usize));
     failed.extend(failed_rows(&pairs, origin_of_pair));
@@ -134,16 +155,14 @@ pub async fn join(
     let mut changes = Vec::new();
     let mut left_slots = HashMap::new();
     for side in Side::BOTH {
-        let mut outcome = settle(
-            view,
-            side,
-            state[side.index()],
-            &new[side.index()],
-            &partners[side.index()],
-            &matched[side.index()],
-            after,
-        )?;
-        outcome.changes.keys = outcome.changes.keys.followed_by(&filtered_keys[side.index()])?;
+        let of_side = OfSide {
+            group,
+            state: &state[side.index()],
+            new: &new[side.index()],
+            partners: &partners[side.index()],
+            matched: &matched[side.index()],
+        };
+        let outcome = settle(view, side, of_side, after)?;
         num_joined += outcome.num_joined;
         num_unmatched += outcome.alone.len() as u64;
         if view.keeps_unmatched(side) && !outcome.alone.is_empty() {
@@ -213,16 +232,20 @@ struct Settled {
     slots: HashMap<u32, LeftSlot>,
 }
 
+/// The rows of one side that a batch has to do with.
+struct OfSide<'a> {
+    group: KeyGroup,
+    state: &'a SideState,
+    new: &'a Rows,
+    /// Those of `state` with a key of the other side's new rows.
+    partners: &'a [RowRef],
+    /// The new rows, then `partners`, that met somebody.
+    matched: &'a HashSet<u32>,
+}
+
 /// What becomes of one side: which rows stay, which leave, which of those never had a partner.
-fn settle(
-    view: &JoinView,
-    side: Side,
-    state: &SideState,
-    new: &Rows,
-    partners: &[RowRef],
-    matched: &HashSet<u32>,
-    after: Option<Nanos>,
-) -> Result<Settled> {
+fn settle(view: &JoinView, side: Side, of_side: OfSide<'_>, after: Option<Nanos>) -> Result<Settled> {
+    let OfSide { group, state, new, partners, matched } = of_side;
     let matches_once = view.side(side).matches_once;
     // Below this event time nothing can be matched any more.
     let bound = after.map_or(i64::MIN, |after| after.saturating_sub(view.reach(side)));
@@ -260,11 +283,12 @@ fn settle(
             marks.push((reference, meta.valid_partners));
         }
     }
-    let expired: Vec<RowRef> = state
-        .older_than(bound)
-        .into_iter()
-        .filter(|&reference| !state.meta(reference).matched && !matched_now.contains(&reference))
-        .collect();
+    let is_alone = |reference: &RowRef| {
+        let meta = state.meta(*reference);
+        !meta.matched && group.holds(&meta) && !matched_now.contains(reference)
+    };
+    let mut expired: Vec<RowRef> = state.older_than(bound).into_iter().filter(is_alone).collect();
+    expired.sort_by_cached_key(|&reference| state.meta(reference).arrival());
     let alone = state.rows(&expired)?.followed_by(&new.take(&alone_new)?)?;
     let keys: KeyRows = state.keys.select(new, &not_kept)?;
     let changes = SideChanges { added: added.take(&kept)?, matched: marks, removed, keys };

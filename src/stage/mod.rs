@@ -9,7 +9,12 @@
 //! engine or the checkpoint's log; state changes once the sinks have the rows.
 
 pub mod admission;
+pub(crate) mod before;
 pub(crate) mod delivery;
+pub mod exchange;
+pub(crate) mod group;
 pub mod joining;
+pub mod letter;
+pub(crate) mod merge;
 pub(crate) mod outcome;
 pub mod verdict;

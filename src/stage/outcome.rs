@@ -8,28 +8,25 @@ use crate::batch::counts::{Counts, Tally};
 use crate::batch::offset::PerPartition;
 use crate::batch::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 use crate::clock::Nanos;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::observe::progress::SourceProgress;
 use crate::query::Program;
 use crate::query::side::Side;
-use crate::stage::admission::{Admitted, DecodedRange, Entry, Letter, admit};
-use crate::stage::joining::join;
-use crate::stage::verdict::{Judged, Origin, judge_pairs, judge_rows};
-use crate::state::{KeyRows, RowMeta, Rows, SideChanges, SideState};
-
-/// What a batch finds: what the last commit left behind.
-pub(crate) struct Before<'a> {
-    pub(crate) sides: &'a [SideState; 2],
-    pub(crate) clocks: PerPartition<PartitionClock>,
-    /// When the query began, in milliseconds; nothing before its first batch.
-    pub(crate) started_ms: Option<i64>,
-}
+use crate::runner::LocalRunner;
+use crate::stage::admission::{AdmittedRange, DecodedRange, admit_keys, admit_range};
+use crate::stage::before::Before;
+use crate::stage::exchange::{KeyGroup, by_arrival, by_key};
+use crate::stage::group::GroupTask;
+use crate::stage::letter::Letter;
+use crate::stage::merge::{each_group_once, each_row_in_one_group, each_unit_once, merge, one_watermark};
+use crate::stage::verdict::{Judged, Origin};
+use crate::state::{Rows, SideChanges};
 
 /// What a batch leads to.
 pub(crate) struct Outcome {
     pub(crate) judged: Judged,
     /// For each row of the view the records behind it.
-    pub(crate) origins: Vec<[Option<RowMeta>; 2]>,
+    pub(crate) origins: Vec<Origin>,
     /// Of each side; of a program without a join one.
     pub(crate) changes: Vec<SideChanges>,
     pub(crate) letters: Vec<Letter>,
@@ -46,81 +43,100 @@ pub(crate) struct Outcome {
 /// * `ranges`: the records of all ranges of the plan, decoded
 ///
 /// # Errors
-/// [`Internal`](crate::error::ErrorKind::Internal): DataFusion failed in a way that no record explains.
+/// [`Internal`](crate::error::ErrorKind::Internal): DataFusion failed in a way that no record explains, or the
+/// parts of the batch contradict each other.
 pub(crate) async fn compute(
-    program: &Program,
-    before: &Before<'_>,
-    plan: &BatchPlan,
-    ranges: &[DecodedRange],
+    before: Before,
+    ranges: &[Arc<DecodedRange>],
+    runner: LocalRunner,
 ) -> Result<Outcome> {
-    let mut counts = Counts::default();
-    let mut clocks = before.clocks.clone();
-    let mut letters = Vec::new();
-    let mut admitted: Vec<Rows> = Vec::new();
-    let mut filtered_keys = Vec::new();
-    let mut sources = Vec::new();
+    each_unit_once(&before.plan, ranges)?;
+    let before = Arc::new(before);
+    let Before { program, plan, .. } = before.as_ref();
+    let mut units = Vec::new();
     for (side, view) in Side::BOTH.into_iter().zip(program.inputs()) {
-        let source = &program.sources[view.source];
-        let of_source: Vec<&DecodedRange> =
-            ranges.iter().filter(|range| *range.records.tp.topic == *source.topic).collect();
-        let entry = Entry {
-            source,
-            view,
-            side: program.join.as_ref().map(|join| join.side(side)),
-            keys: &before.sides[side.index()].keys,
-        };
-        let mut of_source_counts = Counts::default();
-        let Admitted { rows, filtered_keys: filtered, letters: refused, event_times } =
-            admit(&entry, &of_source, plan, &mut clocks, &mut of_source_counts).await?;
-        counts.add(&of_source_counts);
-        let ranges = plan.ranges.iter().filter(|(tp, _)| tp.topic == source.topic);
+        let topic = &program.sources[view.source].topic;
+        units.extend(
+            ranges.iter().filter(|range| range.records.tp.topic == *topic).map(|range| (side, range)),
+        );
+    }
+    let tasks = units.iter().map(|&(side, range)| {
+        let (before, range) = (Arc::clone(&before), Arc::clone(range));
+        async move { admit_range(&before, side, range).await }
+    });
+    let admitted = runner.run(tasks.collect()).await?;
+    let mut clocks = before.clocks.clone();
+    clocks.extend(admitted.iter().map(AdmittedRange::clock));
+    let mut of_side: [Vec<AdmittedRange>; 2] = Default::default();
+    units.iter().zip(admitted).for_each(|((side, _), admitted)| of_side[side.index()].push(admitted));
+
+    let mut rows: Vec<Rows> = Vec::new();
+    let (mut filtered_keys, mut letters, mut counts) = (Vec::new(), Vec::new(), Counts::default());
+    let (mut sources, mut topics) = (Vec::new(), BTreeMap::new());
+    for ((side, view), ranges) in Side::BOTH.into_iter().zip(program.inputs()).zip(of_side) {
+        let topic = &program.sources[view.source].topic;
+        let of_source = admit_keys(&before, side, ranges)?;
+        counts.add(&of_source.counts);
+        topics.insert(topic.to_string(), of_source.counts.records);
+        let ranges = plan.ranges.iter().filter(|(tp, _)| tp.topic == *topic);
         sources.push(SourceProgress {
-            topic: Arc::clone(&source.topic),
-            counts: of_source_counts,
+            topic: Arc::clone(topic),
+            counts: of_source.counts,
             ranges: ranges.map(|(tp, range)| (tp.clone(), *range)).collect(),
-            event_times,
+            event_times: of_source.event_times,
         });
-        letters.extend(refused);
-        admitted.push(rows);
-        filtered_keys.push(filtered);
+        letters.extend(of_source.letters);
+        rows.push(of_source.rows);
+        filtered_keys.push(of_source.filtered_keys);
     }
     let Advanced { watermark, held_by } = watermark_after(program, before.started_ms, plan, &clocks);
-    let both = || Error::internal("a join has two sides");
-    let (judged, origins, changes) = match &program.join {
-        Some(view) => {
-            let new: [Rows; 2] = admitted.try_into().map_err(|_| both())?;
-            let filtered_keys: [KeyRows; 2] = filtered_keys.try_into().map_err(|_| both())?;
-            let state = [&before.sides[0], &before.sides[1]];
-            let mut joined = join(view, state, new, filtered_keys, watermark).await?;
-            let judged = judge_pairs(program, plan, &mut joined).await?;
-            counts.joined = joined.num_joined;
-            counts.unmatched = joined.num_unmatched;
-            counts.pairs = joined.num_pairs as u64;
-            counts.refused = joined.failed.len() as u64;
-            letters.extend(joined.failed.iter().map(|failed| failed.letter(program, plan)));
-            (judged, joined.origins, joined.changes.into())
-        }
-        None => {
-            let (rows, filtered) = admitted.pop().zip(filtered_keys.pop()).ok_or_else(both)?;
-            let side = &before.sides[0];
-            let all: Vec<usize> = (0..rows.len()).collect();
-            let keys = side.keys.select(&rows, &all)?.followed_by(&filtered)?;
-            let changes = vec![SideChanges::only_keys(side.schema(), keys)];
-            let shown: Vec<usize> = (0..program.view.schema.fields().len()).collect();
-            let origins: Vec<Origin> = rows.meta.iter().map(|&meta| [Some(meta), None]).collect();
-            let judged = judge_rows(program, plan, &rows.columns.project(&shown)?, &origins).await?;
-            counts.joined = rows.len() as u64;
-            (judged, origins, changes)
-        }
-    };
-    counts.valid = judged.num_valid;
-    counts.rejected = judged.num_rejected;
-    let tally = Tally {
-        topics: sources.iter().map(|source| (source.topic.to_string(), source.counts.records)).collect(),
-        rules: judged.tally.clone(),
-        outputs: BTreeMap::new(),
-    };
-    Ok(Outcome { judged, origins, changes, letters, counts, tally, sources, clocks, watermark, held_by })
+
+    let num_admitted: Vec<usize> = rows.iter().map(Rows::len).collect();
+    let tasks = exchange(&before, rows, watermark)?;
+    let groups = runner.run(tasks.into_iter().map(GroupTask::run).collect()).await?;
+    each_group_once(plan.groups, &groups)?;
+    each_row_in_one_group(&num_admitted, &groups)?;
+    one_watermark(watermark, &groups)?;
+    let mut merged = merge(plan.id, groups)?;
+    for (changes, keys) in merged.changes.iter_mut().zip(&filtered_keys) {
+        changes.extend_keys(keys)?;
+    }
+    letters.extend(merged.failed.iter().map(|failed| failed.letter(program, plan)));
+    counts.joined = merged.num_joined;
+    counts.unmatched = merged.num_unmatched;
+    counts.pairs = merged.num_pairs;
+    counts.refused = merged.failed.len() as u64;
+    counts.valid = merged.judged.num_valid;
+    counts.rejected = merged.judged.num_rejected;
+    let tally = Tally { topics, rules: merged.judged.tally.clone(), outputs: BTreeMap::new() };
+    Ok(Outcome {
+        judged: merged.judged,
+        origins: merged.origins,
+        changes: merged.changes,
+        letters,
+        counts,
+        tally,
+        sources,
+        clocks,
+        watermark,
+        held_by,
+    })
+}
+
+/// The task of each key group, with its rows of each source.
+fn exchange(before: &Arc<Before>, admitted: Vec<Rows>, watermark: Option<Nanos>) -> Result<Vec<GroupTask>> {
+    let groups: Vec<KeyGroup> = KeyGroup::all(before.plan.groups).collect();
+    let of = groups.len() as u32;
+    let mut new: Vec<Vec<Rows>> = groups.iter().map(|_| Vec::new()).collect();
+    for rows in admitted {
+        let parts = match &before.program.join {
+            Some(_) => by_key(rows, of)?,
+            None => by_arrival(&rows, of),
+        };
+        new.iter_mut().zip(parts).for_each(|(new, part)| new.push(part));
+    }
+    let task = |(group, new)| GroupTask { before: Arc::clone(before), group, new, watermark };
+    Ok(groups.into_iter().zip(new).map(task).collect())
 }
 
 /// The watermark that a batch ends with, and what holds it there.

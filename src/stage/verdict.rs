@@ -27,10 +27,10 @@ use crate::state::RowMeta;
 /// What is known of the records behind a row, left and right.
 pub type Origin = [Option<RowMeta>; 2];
 
-/// The rows of the view with all system columns, `_row` last: what outputs read.
+/// The rows of the view with all system columns; outputs read them once they are numbered.
 #[derive(Debug)]
 pub struct Judged {
-    /// Row i has `_row` i.
+    /// In the order of the rows that were judged.
     pub rows: RecordBatch,
     /// How many pairs no rule rejected.
     pub num_valid: u64,
@@ -164,8 +164,7 @@ impl<'a> Judge<'a> {
         columns.push(Arc::new(BooleanArray::from(valid)));
         columns.push(self.violations_array()?);
         columns.push(self.origins_array()?);
-        columns.push(Arc::new(UInt32Array::from_iter_values(0..num_rows as u32)));
-        let schema = crate::query::view::with_row(&self.program.view.output_schema());
+        let schema = self.program.view.output_schema();
         Ok(Judged {
             rows: RecordBatch::try_new(schema, columns)?,
             num_valid,

@@ -103,6 +103,24 @@ impl SideChanges {
     pub fn only_keys(schema: &SchemaRef, keys: KeyRows) -> Self {
         Self { added: Rows::empty(schema), matched: Vec::new(), removed: Vec::new(), keys }
     }
+
+    /// Adds what another part of the batch does to the side; no row is in both.
+    pub fn extend(&mut self, more: Self) -> Result<()> {
+        if !more.added.is_empty() {
+            self.added = self.added.followed_by(&more.added)?;
+        }
+        self.matched.extend(more.matched);
+        self.removed.extend(more.removed);
+        self.extend_keys(&more.keys)
+    }
+
+    /// Adds keys.
+    pub fn extend_keys(&mut self, more: &KeyRows) -> Result<()> {
+        if !more.event_times.is_empty() {
+            self.keys = self.keys.followed_by(more)?;
+        }
+        Ok(())
+    }
 }
 
 /// What one batch does to a side.

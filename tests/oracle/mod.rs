@@ -462,6 +462,7 @@ async fn open(
         fail_on_data_loss: true,
         retain_batches: 100,
         sink_mode: SinkMode::Idempotent,
+        groups: None,
         replan: false,
         faults: Arc::clone(faults),
     };

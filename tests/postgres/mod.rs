@@ -219,6 +219,7 @@ async fn ours(
         fail_on_data_loss: true,
         retain_batches: 100,
         sink_mode: SinkMode::Idempotent,
+        groups: None,
         replan: false,
         faults: Arc::new(Faults::default()),
     };

@@ -68,6 +68,7 @@ impl Pipeline {
             fail_on_data_loss: self.fails_on_data_loss,
             retain_batches: 100,
             sink_mode: SinkMode::Idempotent,
+            groups: None,
             replan: false,
             faults: Arc::default(),
         };

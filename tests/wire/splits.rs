@@ -55,6 +55,7 @@ impl Pipeline<'_> {
             fail_on_data_loss: true,
             retain_batches: 100,
             sink_mode: SinkMode::Idempotent,
+            groups: None,
             replan: false,
             faults: Arc::default(),
         };

@@ -1,0 +1,180 @@
+//! The outcomes of the groups as one, in an order that doesn't tell how many they were.
+//!
+//! Rows of the view stand in the order that one group would give: pairs, left rows alone, right rows alone; each by
+//! the left record, then the right one ([`place`]). An output that gives one `_id` twice keeps the first, so the
+//! order is part of what a batch means.
+//!
+//! Before anything is stored, what the groups say is held against what they were given. Each check stands for a
+//! failure that would otherwise be found by a customer:
+//!
+//! * [`each_unit_once`]: a read unit that is decoded or handed on twice counts its money twice
+//! * [`each_group_once`]: a task that was lost or run twice loses or repeats its keys
+//! * [`each_row_in_one_group`]: an exchange that drops a row loses it without a trace
+//! * [`one_watermark`]: groups that let go by different watermarks disagree on what is unmatched
+//!
+//! That every record ever read has one fate, the balance, is asked once the state is known, before the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+
+use crate::batch::counts::RuleTally;
+use crate::batch::{BatchId, BatchPlan};
+use crate::clock::Nanos;
+use crate::error::{Error, Result};
+use crate::observe::example::MAX_OF_KIND;
+use crate::query::rule::Violation;
+use crate::query::view::number_rows;
+use crate::stage::admission::DecodedRange;
+use crate::stage::exchange::KeyGroup;
+use crate::stage::group::GroupOutcome;
+use crate::stage::joining::{FailedRow, place};
+use crate::stage::verdict::{Judged, Origin};
+use crate::state::SideChanges;
+
+/// What all groups lead to together.
+pub(crate) struct Merged {
+    pub(crate) judged: Judged,
+    pub(crate) origins: Vec<Origin>,
+    pub(crate) changes: Vec<SideChanges>,
+    pub(crate) failed: Vec<FailedRow>,
+    pub(crate) num_joined: u64,
+    pub(crate) num_unmatched: u64,
+    pub(crate) num_pairs: u64,
+}
+
+/// Merges the outcomes of all groups; the rows of the view are numbered then.
+pub(crate) fn merge(batch: BatchId, groups: Vec<GroupOutcome>) -> Result<Merged> {
+    let mut groups = groups.into_iter();
+    let first = groups.next().ok_or_else(|| Error::internal("a batch has no group"))?;
+    let mut merged = Merged {
+        judged: first.judged,
+        origins: first.origins,
+        changes: first.changes,
+        failed: first.failed,
+        num_joined: first.num_joined,
+        num_unmatched: first.num_unmatched,
+        num_pairs: first.num_pairs,
+    };
+    let mut batches = vec![merged.judged.rows.clone()];
+    for group in groups {
+        let before = merged.origins.len() as u32;
+        merged.origins.extend(group.origins);
+        for (changes, more) in merged.changes.iter_mut().zip(group.changes) {
+            changes.extend(more)?;
+        }
+        merged.failed.extend(group.failed);
+        merged.num_joined += group.num_joined;
+        merged.num_unmatched += group.num_unmatched;
+        merged.num_pairs += group.num_pairs;
+        let Judged { rows, num_valid, num_rejected, tally, examples } = group.judged;
+        batches.push(rows);
+        merged.judged.num_valid += num_valid;
+        merged.judged.num_rejected += num_rejected;
+        add(&mut merged.judged.tally, tally);
+        merged.judged.examples.extend(examples.into_iter().map(|(row, violation)| (before + row, violation)));
+    }
+    if batches.len() > 1 {
+        put_in_order(batch, &batches.iter().collect::<Vec<_>>(), &mut merged)?;
+    }
+    merged.failed.sort_by_key(|failed| place(batch, &failed.origin));
+    merged.judged.rows = number_rows(&merged.judged.rows)?;
+    Ok(merged)
+}
+
+fn put_in_order(batch: BatchId, batches: &[&RecordBatch], merged: &mut Merged) -> Result<()> {
+    let at = batches.iter().enumerate();
+    let at: Vec<(usize, usize)> =
+        at.flat_map(|(number, rows)| (0..rows.num_rows()).map(move |row| (number, row))).collect();
+    let places: Vec<_> = merged.origins.iter().map(|origin| place(batch, origin)).collect();
+    let mut order: Vec<usize> = (0..at.len()).collect();
+    order.sort_by_key(|&row| places[row]);
+    let places_of: Vec<(usize, usize)> = order.iter().map(|&row| at[row]).collect();
+    if !at.is_empty() {
+        merged.judged.rows = interleave_record_batch(batches, &places_of)?;
+    }
+    merged.origins = order.iter().map(|&row| merged.origins[row]).collect();
+    let mut moved_to = vec![0_u32; order.len()];
+    (0_u32..).zip(&order).for_each(|(to, &from)| moved_to[from] = to);
+    merged.judged.examples.iter_mut().for_each(|(row, _)| *row = moved_to[*row as usize]);
+    keep_last_of_each_rule(&mut merged.judged.examples);
+    Ok(())
+}
+
+fn add(tally: &mut BTreeMap<String, RuleTally>, more: BTreeMap<String, RuleTally>) {
+    for (rule, more) in more {
+        let tally = tally.entry(rule).or_default();
+        tally.reject += more.reject;
+        tally.warn += more.warn;
+    }
+}
+
+fn keep_last_of_each_rule(examples: &mut Vec<(u32, Violation)>) {
+    examples.sort_by_key(|(row, violation)| (std::cmp::Reverse(*row), violation.rule));
+    let mut of_rule: BTreeMap<usize, usize> = BTreeMap::new();
+    examples.retain(|(_, violation)| {
+        let number = of_rule.entry(violation.rule).or_default();
+        *number += 1;
+        *number <= MAX_OF_KIND
+    });
+}
+
+/// Each partition was read at most once, within its range of the plan.
+pub(crate) fn each_unit_once(plan: &BatchPlan, ranges: &[Arc<DecodedRange>]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for range in ranges {
+        let tp = &range.records.tp;
+        if !seen.insert(tp) {
+            return Err(bug(format!("{tp} was read twice in batch {}", plan.id)));
+        }
+        let planned = plan.ranges.get(tp);
+        let is_planned =
+            |offset: i64| planned.is_some_and(|range| (range.start..range.end).contains(&offset));
+        if let Some(record) = range.records.iter().find(|record| !is_planned(record.offset())) {
+            let offset = record.offset();
+            return Err(bug(format!("{tp} has offset {offset} that batch {} did not plan", plan.id)));
+        }
+    }
+    Ok(())
+}
+
+/// Every group of the plan answered, and once.
+pub(crate) fn each_group_once(of: u32, groups: &[GroupOutcome]) -> Result<()> {
+    let found: Vec<KeyGroup> = groups.iter().map(|outcome| outcome.group).collect();
+    match found == KeyGroup::all(of).collect::<Vec<_>>() {
+        true => Ok(()),
+        false => Err(bug(format!("of {of} groups these answered: {found:?}"))),
+    }
+}
+
+/// The groups had as many rows of each source as were admitted.
+pub(crate) fn each_row_in_one_group(admitted: &[usize], groups: &[GroupOutcome]) -> Result<()> {
+    for (source, &admitted) in admitted.iter().enumerate() {
+        let exchanged: usize = groups.iter().filter_map(|outcome| outcome.num_new.get(source)).sum();
+        if exchanged != admitted {
+            return Err(bug(format!(
+                "{admitted} rows of source {source} were admitted and {exchanged} reached a group"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// All groups let rows go by the watermark that the batch ends with.
+pub(crate) fn one_watermark(watermark: Option<Nanos>, groups: &[GroupOutcome]) -> Result<()> {
+    match groups.iter().find(|outcome| outcome.watermark != watermark) {
+        None => Ok(()),
+        Some(other) => Err(bug(format!(
+            "group {} let rows go by the watermark {:?}, the batch ends with {watermark:?}",
+            other.group.number, other.watermark
+        ))),
+    }
+}
+
+fn bug(what: String) -> Error {
+    Error::internal(what).advise(
+        "this is a bug of ecomm-batch: the batch was not committed; please report it with the checkpoint",
+    )
+}
