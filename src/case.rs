@@ -93,17 +93,20 @@ pub type Programs = HashMap<String, Arc<Program>>;
 
 /// Runs one case; `default_sql` is used by a case that names no SQL folder.
 ///
+/// * `groups`: the key groups of a batch; each start of the engine in the case takes the next number, in turn.
+///
 /// # Errors
 /// The first instruction that does not hold.
 pub async fn run(
     path: &Path,
     default_sql: &Path,
     programs: &mut Programs,
+    groups: &[u32],
 ) -> std::result::Result<(), Failure> {
     let failure = |line, message: String| Failure { path: path.to_owned(), line, message };
     let text = std::fs::read_to_string(path).map_err(|error| failure(0, error.to_string()))?;
     let folder = scratch_folder().map_err(|error| failure(0, error.to_string()))?;
-    let mut case = Case::new(path, default_sql, folder.path(), programs);
+    let mut case = Case::new(path, default_sql, folder.path(), programs, groups);
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end_matches('\r');
         if line.trim().is_empty() || line.starts_with('#') {
@@ -120,6 +123,7 @@ pub async fn run(
 
 struct Case<'p> {
     programs: &'p mut Programs,
+    groups: std::iter::Cycle<std::slice::Iter<'p, u32>>,
     base: PathBuf,
     checkpoint: PathBuf,
     sql: PathBuf,
@@ -145,10 +149,17 @@ struct Case<'p> {
 }
 
 impl<'p> Case<'p> {
-    fn new(path: &Path, default_sql: &Path, checkpoint: &Path, programs: &'p mut Programs) -> Self {
+    fn new(
+        path: &Path,
+        default_sql: &Path,
+        checkpoint: &Path,
+        programs: &'p mut Programs,
+        groups: &'p [u32],
+    ) -> Self {
         let six = parse_timestamp("2026-01-05T06:00:00Z").map_or(0, |nanos| (nanos / 1_000_000) as i64);
         Self {
             programs,
+            groups: groups.iter().cycle(),
             base: path.parent().unwrap_or(Path::new("")).to_owned(),
             checkpoint: checkpoint.join("checkpoint"),
             sql: default_sql.to_owned(),
@@ -245,7 +256,7 @@ impl<'p> Case<'p> {
             fail_on_data_loss: true,
             retain_batches: 100,
             sink_mode: SinkMode::Idempotent,
-            groups: None,
+            groups: self.groups.next().copied(),
             replan: std::mem::take(&mut self.replan),
             faults: Arc::clone(&self.faults),
         };
@@ -481,7 +492,7 @@ pub async fn test(args: &crate::cli::TestArgs) -> Result<std::process::ExitCode>
     let mut programs = Programs::new();
     for path in &args.paths {
         for case in discover(path)? {
-            match run(&case, &args.sql, &mut programs).await {
+            match run(&case, &args.sql, &mut programs, &[1]).await {
                 Ok(()) => {
                     num_passed += 1;
                     say!("ok      {}", case.display());

@@ -5,18 +5,18 @@ use std::path::Path;
 use ecomm_batch::case;
 
 /// Every case of a folder holds.
-async fn all_hold(folder: &Path) {
+async fn all_hold(folder: &Path, groups: &[u32]) {
     let paths = case::discover(folder).expect("case files");
     let mut failures = Vec::new();
     let mut programs = case::Programs::new();
     for path in &paths {
-        if let Err(failure) = case::run(path, Path::new("sql"), &mut programs).await {
+        if let Err(failure) = case::run(path, Path::new("sql"), &mut programs, groups).await {
             failures.push(failure.to_string());
         }
     }
     assert!(
         failures.is_empty(),
-        "{} of {} cases fail:\n{}",
+        "with {groups:?} groups {} of {} cases fail:\n{}",
         failures.len(),
         paths.len(),
         failures.join("\n")
@@ -25,7 +25,15 @@ async fn all_hold(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_cases_hold() {
-    all_hold(Path::new("tests/cases")).await;
+    all_hold(Path::new("tests/cases"), &[1]).await;
+}
+
+/// Into how many key groups a batch falls is nobody's business; not even that of a batch that is run again.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_cases_hold_with_any_number_of_key_groups() {
+    for groups in [&[3][..], &[8], &[8, 1, 3]] {
+        all_hold(Path::new("tests/cases"), groups).await;
+    }
 }
 
 /// A runner that can't fail would prove nothing.
@@ -55,7 +63,7 @@ async fn a_wrong_expectation_fails() {
     ] {
         let path = folder.path().join("a.case");
         std::fs::write(&path, format!("{head}{expectation}\n")).expect("written");
-        let outcome = case::run(&path, Path::new("sql"), &mut case::Programs::new())
+        let outcome = case::run(&path, Path::new("sql"), &mut case::Programs::new(), &[1])
             .await
             .err()
             .map(|failure| failure.to_string());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// From the top to the ground. A room imports those below it.
-const FLOORS: [&str; 27] = [
+const FLOORS: [&str; 28] = [
     "commands",
     "mock",
     "case",
@@ -39,13 +39,14 @@ const FLOORS: [&str; 27] = [
 const GROUND: [&str; 2] = ["duration", "stdout"];
 
 /// Who never names whom, beyond the floors, and why.
-const NEVER: [(&str, &[&str], &str); 7] = [
+const NEVER: [(&str, &[&str], &str); 8] = [
     ("console", &["engine", "stage", "state"], "a page never holds up a batch"),
     (
         "stage",
         &["checkpoint", "source::kafka", "sink::mongodb"],
         "a stage computes a value; the engine commits it",
     ),
+    ("runner", &["query", "source", "state", "sink"], "tasks run without it knowing what they do"),
     ("query", &["checkpoint", "sink", "source::kafka"], "SQL is planned without any service"),
     ("source", &["query", "sink"], "records are fetched without knowing what for"),
     ("sink", &["checkpoint", "engine", "source::kafka"], "rows are stored without knowing whence"),

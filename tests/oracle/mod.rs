@@ -44,6 +44,8 @@ enum Step {
     Trigger(Option<u64>),
     /// The next batch dies at the point, and a restart finishes it.
     Crash(FailPoint),
+    /// The batch gives an error, and the same engine is asked again.
+    Fail(FailPoint),
     Restart,
     /// Seconds.
     Clock(i64),
@@ -83,6 +85,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             6 => Just(Step::Trigger(None)),
             4 => (1..8u64).prop_map(|max| Step::Trigger(Some(max))),
             1 => points.clone().prop_map(Step::Crash),
+            1 => points.clone().prop_map(Step::Fail),
             1 => Just(Step::Restart),
             3 => (10..150i64).prop_map(Step::Clock),
         ];
@@ -100,7 +103,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 }
             }
             base += ahead;
-            let triggers = matches!(then, Step::Trigger(_) | Step::Crash(_));
+            let triggers = matches!(then, Step::Trigger(_) | Step::Crash(_) | Step::Fail(_));
             steps.extend([Step::Append(messages), then]);
             if !triggers {
                 steps.push(Step::Trigger(None));
@@ -266,6 +269,7 @@ struct Pipeline {
     faults: Arc<Faults>,
     /// Gone for a moment while it is opened again: the lock goes with it.
     engine: Option<Engine>,
+    num_opened: usize,
     model: Model,
     log: BTreeMap<Place, Vec<Message>>,
     num_checked: u64,
@@ -277,6 +281,9 @@ fn failed(error: impl ToString) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
+/// The key groups of a batch: each start of the engine has another number.
+const GROUPS: [u32; 3] = [3, 1, 8];
+
 impl Pipeline {
     async fn new(shape: &Shape) -> Result<Self, TestCaseError> {
         let checkpoint = ecomm_batch::case::scratch_folder().map_err(failed)?;
@@ -287,7 +294,7 @@ impl Pipeline {
             source.create(TopicPartition::new(topic, 0));
         }
         let program = Arc::new(Program::plan(folder(shape)).map_err(failed)?);
-        let engine = open(&program, checkpoint.path(), &source, &sink, &clock, &faults).await?;
+        let engine = open(&program, checkpoint.path(), &source, &sink, &clock, &faults, GROUPS[0]).await?;
         let mut log = BTreeMap::new();
         log.insert((0, 0), Vec::new());
         log.insert((1, 0), Vec::new());
@@ -301,6 +308,7 @@ impl Pipeline {
             clock,
             faults,
             engine: Some(engine),
+            num_opened: 0,
             log,
             num_checked: 0,
             seen: [0, 0],
@@ -318,6 +326,12 @@ impl Pipeline {
             Step::Restart => self.reopen().await?,
             Step::Trigger(max) => {
                 self.engine()?.batch(*max, None).await.map_err(failed)?;
+            }
+            Step::Fail(point) => {
+                self.faults.arm(*point, 0, Action::Error);
+                if self.engine()?.batch(None, None).await.is_err() {
+                    self.engine()?.batch(None, None).await.map_err(failed)?;
+                }
             }
             Step::Crash(point) => {
                 self.faults.arm(*point, 0, Action::Error);
@@ -366,10 +380,11 @@ impl Pipeline {
 
     async fn reopen(&mut self) -> Result<(), TestCaseError> {
         self.engine = None;
-        self.engine = Some(
-            open(&self.program, self.checkpoint.path(), &self.source, &self.sink, &self.clock, &self.faults)
-                .await?,
-        );
+        self.num_opened += 1;
+        let groups = GROUPS[self.num_opened % GROUPS.len()];
+        let Self { program, checkpoint, source, sink, clock, faults, .. } = &*self;
+        let engine = open(program, checkpoint.path(), source, sink, clock, faults, groups).await?;
+        self.engine = Some(engine);
         Ok(())
     }
 
@@ -453,6 +468,7 @@ async fn open(
     sink: &Arc<MemorySink>,
     clock: &Arc<ManualClock>,
     faults: &Arc<Faults>,
+    groups: u32,
 ) -> Result<Engine, TestCaseError> {
     let options = EngineOptions {
         checkpoint: checkpoint.into(),
@@ -462,7 +478,7 @@ async fn open(
         fail_on_data_loss: true,
         retain_batches: 100,
         sink_mode: SinkMode::Idempotent,
-        groups: None,
+        groups: Some(groups),
         replan: false,
         faults: Arc::clone(faults),
     };
