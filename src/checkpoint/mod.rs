@@ -177,10 +177,11 @@ impl Checkpoint {
     /// Takes the checkpoint over: an engine that had it before finds out before it plans or commits.
     pub async fn claim(&mut self) -> Result<()> {
         let before = self.epochs().await?;
-        self.epoch = before.last().map_or(1, |last| last + 1);
-        let name = format!("epochs/{}", self.epoch);
+        let epoch = before.last().map_or(1, |last| last + 1);
+        let name = format!("epochs/{epoch}");
         let record = EpochRecord { engine: uuid::Uuid::new_v4().to_string() };
         self.store.publish(&name, &seal(&name, &record)?).await?;
+        self.epoch = epoch;
         for old in before {
             self.store.remove(&format!("epochs/{old}")).await?;
         }

@@ -457,12 +457,14 @@ impl Engine {
         }
     }
 
-    /// After a batch that gave an error the checkpoint says what holds: reads it as a restart does. The batch is
-    /// pending then, or committed.
+    /// After a batch that gave an error the checkpoint says what holds: claims and reads it as a restart does,
+    /// unless another engine has it. The batch is pending then, or committed.
     async fn leave_doubt(&mut self) -> Result<()> {
         if !self.is_in_doubt {
             return Ok(());
         }
+        self.checkpoint.assert_newest().await?;
+        self.checkpoint.claim().await?;
         let recovered = self.checkpoint.recover().await?;
         self.pending =
             recovered.as_ref().map(|recovered| recovered.pending.clone()).unwrap_or_default().into();
