@@ -1,28 +1,44 @@
 //! Where the tasks of a batch run: on the cores of this machine.
 //!
-//! Tasks are plain futures that own what they need, handed to threads for computation; no exchange operator stands
-//! between them, since what they exchange is in memory already. The threads of the runtime stay free for the
-//! network, the console and metrics.
+//! Tasks are plain futures that own what they need. They have a runtime of their own, with a thread for each core:
+//! computation never holds up the network, the console and metrics, and as few threads allocate as can be, since the
+//! allocator keeps freed memory by thread (on two cores a job of 100,000 offsets a batch peaked at 579 MB on threads
+//! of the blocking pool). No exchange operator of DataFusion stands between the tasks: what they exchange is in memory.
+
+use std::sync::OnceLock;
 
 use futures::{StreamExt, TryStreamExt};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Result};
 
+/// The threads of a process that compute; they end with it.
+static COMPUTE: OnceLock<Runtime> = OnceLock::new();
+
 /// Runs tasks side by side, as many at a time as there are cores.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LocalRunner {
+    threads: Handle,
     cores: usize,
 }
 
 impl LocalRunner {
-    /// Of a machine with so many cores.
-    pub fn new(cores: usize) -> Self {
-        Self { cores: cores.max(1) }
-    }
-
     /// Of this machine.
-    pub fn of_this_machine() -> Self {
-        Self::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    ///
+    /// # Errors
+    /// [`Internal`](crate::error::ErrorKind::Internal): the system gives no threads.
+    pub fn of_this_machine() -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if COMPUTE.get().is_none() {
+            let made = Builder::new_multi_thread().worker_threads(cores).thread_name("compute").build();
+            let made = made.map_err(|source| Error::internal("no threads to compute on").because(source))?;
+            if let Err(second) = COMPUTE.set(made) {
+                // Another engine of the process was faster; waiting for idle threads is not for a task.
+                second.shutdown_background();
+            }
+        }
+        let threads = COMPUTE.get().ok_or_else(|| Error::internal("no threads to compute on"))?;
+        Ok(Self { threads: threads.handle().clone(), cores })
     }
 
     /// How many tasks run at a time.
@@ -39,12 +55,8 @@ impl LocalRunner {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let start = |task: F| {
-            let runtime = tokio::runtime::Handle::current();
-            tokio::task::spawn_blocking(move || runtime.block_on(task))
-        };
         futures::stream::iter(tasks)
-            .map(start)
+            .map(|task| self.threads.spawn(task))
             .buffered(self.cores)
             .map(|done| {
                 done.map_err(|source| Error::internal("a task of the batch panicked").because(source))?
@@ -61,6 +73,10 @@ mod tests {
 
     use super::*;
 
+    fn runner(cores: usize) -> LocalRunner {
+        LocalRunner { cores, ..LocalRunner::of_this_machine().expect("threads") }
+    }
+
     #[tokio::test]
     async fn results_come_in_the_order_of_the_tasks_and_no_more_run_than_there_are_cores() {
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -75,7 +91,7 @@ mod tests {
                 Ok(number)
             }
         };
-        let results = LocalRunner::new(2).run((0..10).map(task).collect()).await.expect("runs");
+        let results = runner(2).run((0..10).map(task).collect()).await.expect("runs");
         assert_eq!(results, (0..10).collect::<Vec<_>>());
         assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
     }
@@ -89,7 +105,7 @@ mod tests {
                 _ => Ok(number),
             }
         };
-        let runner = LocalRunner::new(1);
+        let runner = runner(1);
         assert!(runner.run(vec![task(0), task(1)]).await.expect_err("fails").to_string().contains("no"));
         assert!(runner.run(vec![task(2)]).await.expect_err("fails").to_string().contains("panicked"));
     }

@@ -58,6 +58,40 @@ const NEVER: [(&str, &[&str], &str); 8] = [
     ),
 ];
 
+/// What would make two runs over the same records differ, or hold one up; who may use it all the same, and why.
+const ONLY: [(&str, &[&str], &str); 5] = [
+    ("SystemTime::now", &["clock.rs"], "the time of a batch is in its plan"),
+    (
+        "sleep(",
+        &[
+            "retry.rs",
+            "engine/mod.rs",
+            "source/kafka.rs",
+            "source/topics.rs",
+            "sink/mongodb/mod.rs",
+            "checkpoint/directory.rs",
+            "console/listener.rs",
+            "mock/produce.rs",
+        ],
+        "a service is waited for by `retry`; beside it an idle engine, a poll of what gives no notice, and a producer's pace",
+    ),
+    (
+        "Uuid::new_v4",
+        &["engine/mod.rs", "commands/run.rs", "checkpoint/mod.rs", "checkpoint/directory.rs"],
+        "a name of a query, a run, an engine or a temporary file, never a value",
+    ),
+    (
+        "rand::",
+        &["mock/produce.rs", "mock/plan.rs", "console/sessions.rs"],
+        "data is made up from a seed, a session's secret from chance",
+    ),
+    (
+        "spawn_blocking",
+        &["source/kafka.rs", "source/topics.rs", "console/kafka.rs", "mock/produce.rs"],
+        "tasks of a batch go through the runner",
+    ),
+];
+
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -123,6 +157,28 @@ fn imports_go_down() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert_eq!(seen.len(), FLOORS.len(), "a floor without a room: {seen:?}");
+}
+
+#[test]
+fn time_pauses_and_chance_stay_in_their_rooms() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    let mut problems = Vec::new();
+    for (word, rooms, why) in ONLY {
+        let mut using = BTreeSet::new();
+        for file in &found {
+            let text = std::fs::read_to_string(file).expect("reads");
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            if code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word)) {
+                using.insert(file.strip_prefix(&root).expect("below src").display().to_string());
+            }
+        }
+        let allowed: BTreeSet<String> = rooms.iter().map(ToString::to_string).collect();
+        problems.extend(using.difference(&allowed).map(|file| format!("src/{file} uses {word}: {why}")));
+        problems.extend(allowed.difference(&using).map(|file| format!("src/{file} no longer uses {word}")));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]

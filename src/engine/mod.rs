@@ -8,7 +8,8 @@
 //! 6. report progress; tell Kafka's group offsets to lag tools
 //!
 //! Whatever happens between 1 and 5, a restart runs the same batch again, with the same ranges,
-//! watermark, time and SQL; sinks store what is there already once.
+//! watermark, time and SQL; sinks store what is there already once. So does the same engine, should it be asked again
+//! after an error: it reads the checkpoint as a restart does.
 
 mod notices;
 mod reading;
@@ -187,7 +188,7 @@ impl Engine {
             passed_over: 0,
             notices: Notices::default(),
             is_clean: false,
-            runner: LocalRunner::of_this_machine(),
+            runner: LocalRunner::of_this_machine()?,
             is_in_doubt: false,
         })
     }
@@ -219,6 +220,7 @@ impl Engine {
 
     /// Runs batches as `trigger` says, until it is done or a stop is asked for.
     pub async fn run(&mut self, trigger: Trigger, mut observe: impl FnMut(&BatchProgress)) -> Result<()> {
+        self.leave_doubt().await?;
         if self.standing.started_ms.is_none() {
             // What can't be stored is found before anything is written down.
             let ask = || self.sink.ask(&self.program.outputs, &self.query_id);
@@ -534,6 +536,7 @@ impl Engine {
             standing: &self.standing,
             patience: &self.patience,
             fail_on_data_loss: self.options.fail_on_data_loss,
+            runner: &self.runner,
         }
     }
 
@@ -598,7 +601,7 @@ impl Engine {
 
         steps.next(Step::Joining);
         let before = self.standing.before(&self.program, plan);
-        let mut outcome = compute(before, &ranges.decoded, self.runner).await?;
+        let mut outcome = compute(before, &ranges.decoded, &self.runner).await?;
         self.notices.all_malformed(&ranges.decoded, &outcome.letters);
         outcome.counts.lost = ranges.lost + self.standing.skipped(plan) + self.passed_over;
 

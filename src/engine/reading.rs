@@ -12,6 +12,7 @@ use crate::now::Service;
 use crate::query::Program;
 use crate::ranges::{data_loss, missing_topic, positions};
 use crate::retry::Patience;
+use crate::runner::LocalRunner;
 use crate::source::{Extent, Records, Source};
 use crate::stage::admission::DecodedRange;
 
@@ -22,6 +23,7 @@ pub(super) struct Reading<'a> {
     pub(super) standing: &'a Standing,
     pub(super) patience: &'a Patience,
     pub(super) fail_on_data_loss: bool,
+    pub(super) runner: &'a LocalRunner,
 }
 
 /// What was read for a batch.
@@ -110,16 +112,12 @@ impl Reading<'_> {
             let table = table.ok_or_else(|| Error::internal(format!("no table reads \"{}\"", records.tp)))?;
             let decoder =
                 Decoder::try_new(Arc::clone(&table.columns), Some(table.event_time), table.max_record_bytes)?;
-            tasks.push(tokio::task::spawn_blocking(move || {
+            tasks.push(async move {
                 let decoded = decoder.decode(&records)?;
                 Ok(Arc::new(DecodedRange { records, decoded }))
-            }));
+            });
         }
-        let results = futures::future::join_all(tasks).await;
-        let flatten = |result: std::result::Result<Result<Arc<DecodedRange>>, tokio::task::JoinError>| {
-            result.map_err(|source| Error::internal("decoding panicked").because(source))?
-        };
-        Ok(Read { decoded: results.into_iter().map(flatten).collect::<Result<_>>()?, lost })
+        Ok(Read { decoded: self.runner.run(tasks).await?, lost })
     }
 }
 

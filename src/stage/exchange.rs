@@ -10,6 +10,8 @@
 //!
 //! A row whose key can't match (it has no hash) belongs to group 0, which finds that it stays alone.
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::state::{RowMeta, Rows};
 
@@ -45,33 +47,50 @@ impl KeyGroup {
     }
 }
 
-/// The rows of each group, in the order of `rows`.
-pub fn by_key(rows: Rows, of: u32) -> Result<Vec<Rows>> {
+/// The rows of one source that one group has; copied by the group's task, so that groups copy side by side.
+#[derive(Clone, Debug)]
+pub struct Part {
+    rows: Arc<Rows>,
+    /// Without it all of them.
+    at: Option<Vec<usize>>,
+}
+
+impl Part {
+    /// The rows, in the order in which they came.
+    pub fn take(self) -> Result<Rows> {
+        match self.at {
+            Some(at) => self.rows.take(&at),
+            None => Ok(Arc::unwrap_or_clone(self.rows)),
+        }
+    }
+}
+
+/// The rows of each group.
+pub fn by_key(rows: Rows, of: u32) -> Vec<Part> {
+    let rows = Arc::new(rows);
     if of <= 1 {
-        return Ok(vec![rows]);
+        return vec![Part { rows, at: None }];
     }
     let mut indices: Vec<Vec<usize>> = vec![Vec::new(); of as usize];
     for (row, meta) in rows.meta.iter().enumerate() {
         indices[KeyGroup::number_of(meta, of) as usize].push(row);
     }
-    indices.iter().map(|indices| rows.take(indices)).collect()
+    indices.into_iter().map(|at| Part { rows: Arc::clone(&rows), at: Some(at) }).collect()
 }
 
 /// Rows that meet no others, as they do without a join: `of` runs of neighbours.
-pub fn by_arrival(rows: &Rows, of: u32) -> Vec<Rows> {
+pub fn by_arrival(rows: &Rows, of: u32) -> Vec<Part> {
     let (len, of) = (rows.len(), of.max(1) as usize);
     let cut = |number: usize| number * len / of;
     let run = |number: usize| Rows {
         columns: rows.columns.slice(cut(number), cut(number + 1) - cut(number)),
         meta: rows.meta[cut(number)..cut(number + 1)].to_vec(),
     };
-    (0..of).map(run).collect()
+    (0..of).map(|number| Part { rows: Arc::new(run(number)), at: None }).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{AsArray, Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
@@ -105,8 +124,8 @@ mod tests {
     #[test]
     fn each_row_is_in_the_one_group_that_holds_it_in_the_order_of_arrival() {
         let hashes = [Some(0x5B << 56), None, Some(u64::MAX), Some(0x5B << 56 | 7), Some(0)];
-        assert_eq!(numbers(&by_key(rows(&hashes), 1).expect("parts")), [vec![0, 1, 2, 3, 4]]);
-        assert_eq!(numbers(&by_key(rows(&hashes), 3).expect("parts")), [vec![1, 4], vec![0, 3], vec![2]]);
+        assert_eq!(numbers(by_key(rows(&hashes), 1)), [vec![0, 1, 2, 3, 4]]);
+        assert_eq!(numbers(by_key(rows(&hashes), 3)), [vec![1, 4], vec![0, 3], vec![2]]);
         for of in [1, 2, 3, 8, 256] {
             for meta in &rows(&hashes).meta {
                 assert_eq!(KeyGroup::all(of).filter(|group| group.holds(meta)).count(), 1);
@@ -116,7 +135,7 @@ mod tests {
 
     #[test]
     fn rows_without_a_key_are_cut_into_runs_that_follow_each_other() {
-        let parts = numbers(&by_arrival(&rows(&[None; 7]), 3));
+        let parts = numbers(by_arrival(&rows(&[None; 7]), 3));
         assert_eq!(parts, [vec![0, 1], vec![2, 3], vec![4, 5, 6]]);
     }
 }

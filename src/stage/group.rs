@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::clock::Nanos;
 use crate::error::Result;
 use crate::stage::before::Before;
-use crate::stage::exchange::KeyGroup;
+use crate::stage::exchange::{KeyGroup, Part};
 use crate::stage::joining::{FailedRow, join};
 use crate::stage::verdict::{Judged, Origin, judge_pairs, judge_rows};
 use crate::state::{Rows, SideChanges};
@@ -18,7 +18,7 @@ pub(crate) struct GroupTask {
     pub(crate) before: Arc<Before>,
     pub(crate) group: KeyGroup,
     /// The admitted rows of each source that belong to it.
-    pub(crate) new: Vec<Rows>,
+    pub(crate) new: Vec<Part>,
     /// The watermark that the batch ends with.
     pub(crate) watermark: Option<Nanos>,
 }
@@ -46,6 +46,7 @@ impl GroupTask {
     pub(crate) async fn run(self) -> Result<GroupOutcome> {
         let Self { before, group, new, watermark } = self;
         let Before { program, plan, sides, .. } = before.as_ref();
+        let new = new.into_iter().map(Part::take).collect::<Result<Vec<Rows>>>()?;
         let num_new = new.iter().map(Rows::len).collect();
         let outcome = match (&program.join, <[Rows; 2]>::try_from(new)) {
             (Some(view), Ok(new)) => {

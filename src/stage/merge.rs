@@ -178,3 +178,93 @@ fn bug(what: String) -> Error {
         "this is a bug of ecomm-batch: the batch was not committed; please report it with the checkpoint",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+
+    use super::*;
+    use crate::batch::SinkMode;
+    use crate::batch::offset::{OffsetRange, TopicPartition};
+    use crate::decode::Decoded;
+    use crate::source::Records;
+
+    fn outcome(number: u32, of: u32, num_new: usize, watermark: Option<Nanos>) -> GroupOutcome {
+        let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let (tally, examples) = (BTreeMap::new(), Vec::new());
+        GroupOutcome {
+            group: KeyGroup { number, of },
+            watermark,
+            num_new: vec![num_new],
+            judged: Judged { rows, num_valid: 0, num_rejected: 0, tally, examples },
+            origins: Vec::new(),
+            changes: Vec::new(),
+            failed: Vec::new(),
+            num_joined: 0,
+            num_unmatched: 0,
+            num_pairs: 0,
+        }
+    }
+
+    fn message(result: Result<()>) -> String {
+        result.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_unit_that_comes_twice_or_was_not_planned_is_found() {
+        let tp = |partition| TopicPartition::new("orders", partition);
+        let unit = |partition: i32, offsets: &[i64]| {
+            let mut records = Records::new(tp(partition));
+            offsets.iter().for_each(|&offset| records.push(offset, 0, None, None));
+            let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
+            let decoded = Decoded { rows, records: Vec::new(), rejects: Vec::new(), tombstones: Vec::new() };
+            Arc::new(DecodedRange { records, decoded })
+        };
+        let range = OffsetRange { start: 5, end: 8, latest: 9 };
+        let plan = BatchPlan {
+            id: BatchId(3),
+            ranges: [(tp(0), range), (tp(1), range)].into(),
+            watermark: None,
+            time_ms: 0,
+            program: String::new(),
+            sink: SinkMode::Idempotent,
+            groups: 1,
+            run: None,
+        };
+        assert_eq!(message(each_unit_once(&plan, &[unit(0, &[5, 7]), unit(1, &[])])), "");
+        let twice = message(each_unit_once(&plan, &[unit(0, &[5]), unit(0, &[6])]));
+        assert!(twice.contains("orders/0 was read twice in batch 3"), "{twice}");
+        for wrong in [unit(0, &[4]), unit(1, &[7, 8]), unit(2, &[5])] {
+            assert!(message(each_unit_once(&plan, &[wrong])).contains("did not plan"));
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_missing_or_answers_twice_is_found() {
+        let groups = |numbers: &[u32]| numbers.iter().map(|&n| outcome(n, 3, 0, None)).collect::<Vec<_>>();
+        assert_eq!(message(each_group_once(3, &groups(&[0, 1, 2]))), "");
+        for wrong in [&[0, 1][..], &[0, 1, 1], &[0, 1, 2, 2], &[]] {
+            assert!(message(each_group_once(3, &groups(wrong))).contains("of 3 groups"), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_no_group_or_that_two_had_is_found() {
+        let groups = [outcome(0, 2, 4, None), outcome(1, 2, 3, None)];
+        assert_eq!(message(each_row_in_one_group(&[7], &groups)), "");
+        assert!(
+            message(each_row_in_one_group(&[8], &groups)).contains("8 rows of source 0 were admitted and 7")
+        );
+        assert!(
+            message(each_row_in_one_group(&[6], &groups)).contains("6 rows of source 0 were admitted and 7")
+        );
+    }
+
+    #[test]
+    fn a_group_with_a_watermark_of_its_own_is_found() {
+        let groups = [outcome(0, 2, 0, Some(5)), outcome(1, 2, 0, Some(6))];
+        assert!(message(one_watermark(Some(5), &groups)).contains("group 1"));
+        assert!(message(one_watermark(None, &groups)).contains("group 0"));
+        assert_eq!(message(one_watermark(Some(5), &groups[..1])), "");
+    }
+}

@@ -15,7 +15,7 @@ use crate::query::side::Side;
 use crate::runner::LocalRunner;
 use crate::stage::admission::{AdmittedRange, DecodedRange, admit_keys, admit_range};
 use crate::stage::before::Before;
-use crate::stage::exchange::{KeyGroup, by_arrival, by_key};
+use crate::stage::exchange::{KeyGroup, Part, by_arrival, by_key};
 use crate::stage::group::GroupTask;
 use crate::stage::letter::Letter;
 use crate::stage::merge::{each_group_once, each_row_in_one_group, each_unit_once, merge, one_watermark};
@@ -48,7 +48,7 @@ pub(crate) struct Outcome {
 pub(crate) async fn compute(
     before: Before,
     ranges: &[Arc<DecodedRange>],
-    runner: LocalRunner,
+    runner: &LocalRunner,
 ) -> Result<Outcome> {
     each_unit_once(&before.plan, ranges)?;
     let before = Arc::new(before);
@@ -92,7 +92,7 @@ pub(crate) async fn compute(
     let Advanced { watermark, held_by } = watermark_after(program, before.started_ms, plan, &clocks);
 
     let num_admitted: Vec<usize> = rows.iter().map(Rows::len).collect();
-    let tasks = exchange(&before, rows, watermark)?;
+    let tasks = exchange(&before, rows, watermark);
     let groups = runner.run(tasks.into_iter().map(GroupTask::run).collect()).await?;
     each_group_once(plan.groups, &groups)?;
     each_row_in_one_group(&num_admitted, &groups)?;
@@ -124,19 +124,19 @@ pub(crate) async fn compute(
 }
 
 /// The task of each key group, with its rows of each source.
-fn exchange(before: &Arc<Before>, admitted: Vec<Rows>, watermark: Option<Nanos>) -> Result<Vec<GroupTask>> {
+fn exchange(before: &Arc<Before>, admitted: Vec<Rows>, watermark: Option<Nanos>) -> Vec<GroupTask> {
     let groups: Vec<KeyGroup> = KeyGroup::all(before.plan.groups).collect();
     let of = groups.len() as u32;
-    let mut new: Vec<Vec<Rows>> = groups.iter().map(|_| Vec::new()).collect();
+    let mut new: Vec<Vec<Part>> = groups.iter().map(|_| Vec::new()).collect();
     for rows in admitted {
         let parts = match &before.program.join {
-            Some(_) => by_key(rows, of)?,
+            Some(_) => by_key(rows, of),
             None => by_arrival(&rows, of),
         };
         new.iter_mut().zip(parts).for_each(|(new, part)| new.push(part));
     }
     let task = |(group, new)| GroupTask { before: Arc::clone(before), group, new, watermark };
-    Ok(groups.into_iter().zip(new).map(task).collect())
+    groups.into_iter().zip(new).map(task).collect()
 }
 
 /// The watermark that a batch ends with, and what holds it there.

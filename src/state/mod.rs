@@ -4,6 +4,16 @@
 //! of a batch grows with the batch and not with the state. On disk: a Parquet delta for each batch,
 //! a snapshot now and then ([`mod@file`]). The watermark removes rows without a record of it: whoever
 //! loads the state removes the same ones.
+//!
+//! Example, orders that wait for a payment up to 10 minutes after them. Batch 4 (watermark 12:00) adds A of 11:52 and
+//! B of 11:58: `4-….delta` has two rows `added`. Batch 5 brings a payment of A, and the view lets an order match
+//! once: `5-….delta` has A's position, `removed`. Batch 6 ends with the watermark 12:09: B, which could be met until
+//! 12:08, is let go, and no file says so. Loaded from the commit of batch 6, whose watermark is 12:09: add A and B,
+//! remove A, let go what 12:09 has passed; nothing waits, as in the engine that never stopped.
+//!
+//! The state is one, whatever the number of key groups: a group reads all of it and finds the rows of its own keys, so
+//! their number may change from batch to batch. That serves one process; engines on several machines will have to
+//! keep state by group.
 
 pub mod file;
 mod keys;
