@@ -29,7 +29,7 @@ use crate::checkpoint::record::{CommitRecord, LastRecord, Metadata, PartitionRec
 use crate::checkpoint::{Checkpoint, Location};
 use crate::clock::{Clock, Nanos};
 use crate::engine::notices::Notices;
-use crate::engine::reading::Reading;
+use crate::engine::reading::{Read, Reading};
 use crate::engine::report::{LastBatch, examples, lateness, state_progress};
 use crate::engine::resume::{fits, planned_with, stays_pending, take_on, way_out};
 use crate::engine::standing::{Standing, partitions_from};
@@ -46,7 +46,6 @@ use crate::retry::Patience;
 use crate::runner::LocalRunner;
 use crate::sink::SharedSink;
 use crate::source::{Extent, Source};
-use crate::stage::admission::DecodedRange;
 use crate::stage::delivery::{Delivered, Delivery};
 use crate::stage::exchange::KEY_BUCKETS;
 use crate::stage::outcome::{Outcome, compute, watermark_after};
@@ -596,14 +595,14 @@ impl Engine {
         self.claim_outputs().await?;
         let is_again = extents.is_empty();
         steps.next(Step::Reading);
-        let ranges = self.reading().read(plan, extents).await?;
+        let Read { decoded, last_records, lost } = self.reading().read(plan, extents).await?;
         self.pass(FailPoint::AfterRead)?;
 
         steps.next(Step::Joining);
         let before = self.standing.before(&self.program, plan);
-        let mut outcome = compute(before, &ranges.decoded, &self.runner).await?;
-        self.notices.all_malformed(&ranges.decoded, &outcome.letters);
-        outcome.counts.lost = ranges.lost + self.standing.skipped(plan) + self.passed_over;
+        let mut outcome = compute(before, decoded, &self.runner).await?;
+        self.notices.all_malformed(&outcome.sources, &outcome.letters);
+        outcome.counts.lost = lost + self.standing.skipped(plan) + self.passed_over;
 
         steps.next(Step::Storing);
         let wants_examples = self.last_batch.wants_examples();
@@ -630,7 +629,7 @@ impl Engine {
         let removed = self.standing.apply(&self.program, &self.checkpoint, plan, &outcome).await?;
         self.pass(FailPoint::AfterState)?;
         self.pass(FailPoint::BeforeCommit)?;
-        let commit = self.commit(plan, &ranges.decoded, &outcome).await?;
+        let commit = self.commit(plan, &last_records, &outcome).await?;
         self.passed_over = 0;
         self.pass(FailPoint::AfterCommit)?;
         let steps_ms = steps.end();
@@ -671,7 +670,7 @@ impl Engine {
     async fn commit(
         &mut self,
         plan: &BatchPlan,
-        ranges: &[Arc<DecodedRange>],
+        last_records: &PerPartition<LastRecord>,
         outcome: &Outcome,
     ) -> Result<CommitRecord> {
         // While batches run again after a rollback, everything stays.
@@ -681,7 +680,7 @@ impl Engine {
             true => self.standing.retained_from.max(oldest),
             false => self.standing.retained_from,
         };
-        let commit = self.standing.next_commit(plan, ranges, outcome, retained_from);
+        let commit = self.standing.next_commit(plan, last_records, outcome, retained_from);
         self.standing.check_balance(&self.program, &commit.total)?;
         self.checkpoint.append_commit(&commit).await?;
         self.standing.move_on(plan, &commit);

@@ -7,8 +7,8 @@ use crate::batch::offset::{PerPartition, TopicPartition};
 use crate::batch::reason::Reason;
 use crate::batch::watermark::{HeldBy, Silence};
 use crate::checkpoint::record::PartitionRecord;
+use crate::observe::progress::SourceProgress;
 use crate::source::Extent;
-use crate::stage::admission::DecodedRange;
 use crate::stage::letter::Letter;
 
 /// What was told so far.
@@ -55,23 +55,21 @@ impl Notices {
     }
 
     /// A topic of which nothing can be read is more than a bad record: another format, or another table's topic.
-    pub(crate) fn all_malformed(&mut self, ranges: &[Arc<DecodedRange>], letters: &[Letter]) {
-        let mut num_values: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-        for range in ranges {
-            *num_values.entry(&range.records.tp.topic).or_default() +=
-                range.records.len() - range.decoded.tombstones.len();
-        }
-        for (topic, &num_values) in num_values.iter().filter(|(_, num_values)| **num_values > 0) {
-            let mut malformed =
-                letters.iter().filter(|letter| letter.reason == Reason::Malformed && letter.topic == **topic);
-            let first = malformed.next();
-            let is_all = first.is_some() && 1 + malformed.count() == num_values;
-            if !is_all {
-                self.malformed.remove(*topic);
+    pub(crate) fn all_malformed(&mut self, sources: &[SourceProgress], letters: &[Letter]) {
+        for SourceProgress { topic, counts, .. } in sources {
+            let num_values = counts.records - counts.tombstones;
+            if num_values == 0 {
+                continue;
+            }
+            if counts.malformed < num_values {
+                self.malformed.remove(topic);
             } else if self.malformed.insert(Arc::clone(topic)) {
+                let mut malformed = letters
+                    .iter()
+                    .filter(|letter| letter.reason == Reason::Malformed && letter.topic == *topic);
                 tracing::warn!(
                     "all {num_values} records of topic \"{topic}\" in this batch are malformed, dead letters; the first: {}",
-                    first.and_then(|letter| letter.error.as_deref()).unwrap_or_default()
+                    malformed.next().and_then(|letter| letter.error.as_deref()).unwrap_or_default()
                 );
             }
         }

@@ -28,7 +28,9 @@ pub(super) struct Reading<'a> {
 
 /// What was read for a batch.
 pub(super) struct Read {
-    pub(super) decoded: Vec<Arc<DecodedRange>>,
+    pub(super) decoded: Vec<DecodedRange>,
+    /// Of each partition that had any the last one.
+    pub(super) last_records: PerPartition<LastRecord>,
     /// Offsets of the plan that the broker no longer had.
     pub(super) lost: u64,
 }
@@ -71,7 +73,7 @@ impl Reading<'_> {
         let mut lost = 0;
         let mut fetched = loop {
             if ranges.is_empty() {
-                return Ok(Read { decoded: Vec::new(), lost });
+                return Ok(Read { decoded: Vec::new(), last_records: PerPartition::new(), lost });
             }
             let mut asked = ranges.clone();
             for (tp, range) in &mut asked {
@@ -106,18 +108,21 @@ impl Reading<'_> {
                 records.remove_first();
             }
         }
-        let mut tasks = Vec::new();
+        let (mut tasks, mut last_records) = (Vec::new(), PerPartition::new());
         for records in fetched {
+            if !records.is_empty() {
+                last_records.insert(records.tp.clone(), LastRecord::of(records.get(records.len() - 1)));
+            }
             let table = self.program.sources.iter().find(|table| *table.topic == *records.tp.topic);
             let table = table.ok_or_else(|| Error::internal(format!("no table reads \"{}\"", records.tp)))?;
             let decoder =
                 Decoder::try_new(Arc::clone(&table.columns), Some(table.event_time), table.max_record_bytes)?;
             tasks.push(async move {
                 let decoded = decoder.decode(&records)?;
-                Ok(Arc::new(DecodedRange { records, decoded }))
+                Ok(DecodedRange { records, decoded })
             });
         }
-        Ok(Read { decoded: self.runner.run(tasks).await?, lost })
+        Ok(Read { decoded: self.runner.run(tasks).await?, last_records, lost })
     }
 }
 

@@ -17,7 +17,6 @@ use crate::query::Program;
 use crate::query::side::Side;
 use crate::ranges::data_loss;
 use crate::source::Extent;
-use crate::stage::admission::DecodedRange;
 use crate::stage::before::Before;
 use crate::stage::outcome::Outcome;
 use crate::state::{SideChanges, SideState, file, restore};
@@ -177,7 +176,7 @@ impl Standing {
     pub(super) fn next_commit(
         &self,
         plan: &BatchPlan,
-        ranges: &[Arc<DecodedRange>],
+        last_records: &PerPartition<LastRecord>,
         outcome: &Outcome,
         retained_from: BatchId,
     ) -> CommitRecord {
@@ -190,9 +189,8 @@ impl Standing {
             record.next_offset = range.end.max(range.start);
             record.clock = outcome.clocks.get(tp).copied().unwrap_or_default();
         }
-        for range in ranges.iter().filter(|range| !range.records.is_empty()) {
-            let last = LastRecord::of(range.records.get(range.records.len() - 1));
-            partitions.entry(range.records.tp.clone()).or_default().last_record = Some(last);
+        for (tp, last) in last_records {
+            partitions.entry(tp.clone()).or_default().last_record = Some(last.clone());
         }
         CommitRecord {
             batch_id: plan.id,

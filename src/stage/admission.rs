@@ -55,7 +55,7 @@ pub struct DecodedRange {
 
 /// What a read unit answers alone.
 pub(crate) struct AdmittedRange {
-    range: Arc<DecodedRange>,
+    range: DecodedRange,
     letters: Vec<Letter>,
     counts: Counts,
     /// The partition's clock, moved by what was seen.
@@ -96,11 +96,7 @@ pub(crate) struct Admitted {
 }
 
 /// Asks the records of one partition what each answers alone.
-pub(crate) async fn admit_range(
-    before: &Before,
-    side: Side,
-    range: Arc<DecodedRange>,
-) -> Result<AdmittedRange> {
+pub(crate) async fn admit_range(before: &Before, side: Side, range: DecodedRange) -> Result<AdmittedRange> {
     let Before { program, plan, .. } = before;
     let view = program.input(side).ok_or_else(|| Error::internal("a source has no view"))?;
     let source = &program.sources[view.source];
@@ -216,7 +212,7 @@ pub(crate) fn admit_keys(before: &Before, side: Side, ranges: Vec<AdmittedRange>
         if let Some(key) = range.keys.get(row)
             && (keys.contains(key, plan.watermark) || !seen.insert(key))
         {
-            let DecodedRange { records, decoded } = range.range.as_ref();
+            let DecodedRange { records, decoded } = &range.range;
             let record = records.get(decoded.records[row] as usize);
             letters.push(Letter {
                 error: Some(format!("the key of \"{}\" was there before", source.name)),

@@ -15,7 +15,6 @@
 //! That every record ever read has one fate, the balance, is asked once the state is known, before the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
@@ -122,7 +121,7 @@ fn keep_last_of_each_rule(examples: &mut Vec<(u32, Violation)>) {
 }
 
 /// Each partition was read at most once, within its range of the plan.
-pub(crate) fn each_unit_once(plan: &BatchPlan, ranges: &[Arc<DecodedRange>]) -> Result<()> {
+pub(crate) fn each_unit_once(plan: &BatchPlan, ranges: &[DecodedRange]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for range in ranges {
         let tp = &range.records.tp;
@@ -181,6 +180,8 @@ fn bug(what: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::datatypes::Schema;
 
     use super::*;
@@ -218,7 +219,7 @@ mod tests {
             offsets.iter().for_each(|&offset| records.push(offset, 0, None, None));
             let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
             let decoded = Decoded { rows, records: Vec::new(), rejects: Vec::new(), tombstones: Vec::new() };
-            Arc::new(DecodedRange { records, decoded })
+            DecodedRange { records, decoded }
         };
         let range = OffsetRange { start: 5, end: 8, latest: 9 };
         let plan = BatchPlan {

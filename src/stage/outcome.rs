@@ -40,35 +40,36 @@ pub(crate) struct Outcome {
 
 /// Everything that follows from the plan, the records and the state; changes nothing.
 ///
-/// * `ranges`: the records of all ranges of the plan, decoded
+/// * `ranges`: the records of all ranges of the plan, decoded; let go once they are admitted
 ///
 /// # Errors
 /// [`Internal`](crate::error::ErrorKind::Internal): DataFusion failed in a way that no record explains, or the
 /// parts of the batch contradict each other.
 pub(crate) async fn compute(
     before: Before,
-    ranges: &[Arc<DecodedRange>],
+    ranges: Vec<DecodedRange>,
     runner: &LocalRunner,
 ) -> Result<Outcome> {
-    each_unit_once(&before.plan, ranges)?;
+    each_unit_once(&before.plan, &ranges)?;
     let before = Arc::new(before);
     let Before { program, plan, .. } = before.as_ref();
+    let topics: Vec<&Arc<str>> = program.inputs().map(|view| &program.sources[view.source].topic).collect();
     let mut units = Vec::new();
-    for (side, view) in Side::BOTH.into_iter().zip(program.inputs()) {
-        let topic = &program.sources[view.source].topic;
-        units.extend(
-            ranges.iter().filter(|range| range.records.tp.topic == *topic).map(|range| (side, range)),
-        );
+    for range in ranges {
+        let sides = Side::BOTH.into_iter().zip(&topics);
+        if let Some((side, _)) = sides.into_iter().find(|(_, topic)| ***topic == range.records.tp.topic) {
+            units.push((side, range));
+        }
     }
-    let tasks = units.iter().map(|&(side, range)| {
-        let (before, range) = (Arc::clone(&before), Arc::clone(range));
-        async move { admit_range(&before, side, range).await }
+    let tasks = units.into_iter().map(|(side, range)| {
+        let before = Arc::clone(&before);
+        async move { Ok((side, admit_range(&before, side, range).await?)) }
     });
     let admitted = runner.run(tasks.collect()).await?;
     let mut clocks = before.clocks.clone();
-    clocks.extend(admitted.iter().map(AdmittedRange::clock));
+    clocks.extend(admitted.iter().map(|(_, admitted)| admitted.clock()));
     let mut of_side: [Vec<AdmittedRange>; 2] = Default::default();
-    units.iter().zip(admitted).for_each(|((side, _), admitted)| of_side[side.index()].push(admitted));
+    admitted.into_iter().for_each(|(side, admitted)| of_side[side.index()].push(admitted));
 
     let mut rows: Vec<Rows> = Vec::new();
     let (mut filtered_keys, mut letters, mut counts) = (Vec::new(), Vec::new(), Counts::default());
