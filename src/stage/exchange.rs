@@ -114,11 +114,12 @@ mod tests {
         Rows { columns, meta: meta.collect() }
     }
 
-    fn numbers(parts: &[Rows]) -> Vec<Vec<i64>> {
-        parts
-            .iter()
-            .map(|rows| rows.columns.column(0).as_primitive::<Int64Type>().values().to_vec())
-            .collect()
+    fn numbers(parts: Vec<Part>) -> Vec<Vec<i64>> {
+        let of_part = |part: Part| {
+            let rows = part.take().expect("taken");
+            rows.columns.column(0).as_primitive::<Int64Type>().values().to_vec()
+        };
+        parts.into_iter().map(of_part).collect()
     }
 
     #[test]
