@@ -6,10 +6,10 @@
 //! read unit                         ─ admit_range ─┘
 //! ```
 //!
-//! [`admit_range`] asks what a record answers alone, side by side for all read units: can it be decoded, and the
+//! `admit_range` asks what a record answers alone, side by side for all read units: can it be decoded, and the
 //! view of its source and the join's key be computed; is it from the future; is it late. Whoever fails one is a dead
 //! letter with the reason; every decoded row that is not from the future moves its partition's clock.
-//! [`admit_keys`] asks what depends on the others, in arrival order (Kafka timestamp, partition, offset): was the
+//! `admit_keys` asks what depends on the others, in arrival order (Kafka timestamp, partition, offset): was the
 //! PRIMARY KEY there before. A record that is refused registers none.
 //!
 //! Example, watermark 12:00, PRIMARY KEY id. Partition 0 brings id 7 of 12:03 (timestamp 12:05), partition 1 id 7 of
