@@ -458,6 +458,32 @@ mod tests {
         Some((0..rows.num_rows()).map(|row| formatter.value(row).to_string()).collect())
     }
 
+    /// The copies of a physical plan share the results of its scalar subqueries.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn runs_of_one_query_side_by_side_know_nothing_of_each_other() {
+        let state = confined(vec![("t".to_owned(), table(8, 0) as _), ("r".to_owned(), table(7, 2) as _)])
+            .expect("made");
+        let sql = "SELECT n + (SELECT max(r.n) FROM r) FROM t";
+        let mut parser = DFParserBuilder::new(sql).build().expect("parses");
+        let plan = plan_statement(&state, parser.parse_statement().expect("a statement")).expect(sql);
+        let file = SqlFile { path: "test.sql".to_owned(), text: sql.to_owned() };
+        let Scalars { plan, now, .. } = compile(&file, plan).expect(sql);
+        let prepared = Arc::new(Prepared::try_new(&state, &plan, now).expect(sql));
+        assert!(prepared.describe().contains("Subquery"), "{}", prepared.describe());
+        let run = || {
+            let prepared = Arc::clone(&prepared);
+            tokio::spawn(async move {
+                for _ in 0..200 {
+                    let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
+                    assert_eq!(prepared.run(nothing, 0).await.expect("runs").num_rows(), 8);
+                }
+            })
+        };
+        for done in futures::future::join_all([run(), run(), run(), run()]).await {
+            done.expect("every run succeeds");
+        }
+    }
+
     /// Each look-up says of a row what the same query says with the row's values written into it.
     #[test]
     fn a_lookup_says_what_the_query_says_with_the_values_of_the_row() {

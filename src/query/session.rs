@@ -1,7 +1,7 @@
 //! DataFusion, confined: what SQL files may use, and plans that are kept from batch to batch.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -155,14 +155,18 @@ impl PartitionStream for RunTable {
     }
 }
 
-/// A plan that runs once in each batch.
+/// A query that runs in each batch.
 ///
-/// The physical plan is kept, which costs a fraction of planning again. Its rows come with each run, so several
-/// tasks of a batch run it at once; the time that `now()` gives is the batch's and the same for them all.
+/// Physical plans are kept, which costs a fraction of planning again. One has state of its own while it runs (the
+/// build side of a join; the results of scalar subqueries, which copies of a plan share even after a reset), so each
+/// run has a plan to itself: an idle one, or a new one where as many tasks of a batch ask at once. The time that
+/// `now()` gives is the batch's and the same for them all.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     state: SessionState,
-    plan: Arc<dyn ExecutionPlan>,
+    logical: LogicalPlan,
+    idle: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
+    description: String,
     now: Now,
 }
 
@@ -170,7 +174,15 @@ impl Prepared {
     /// Plans `logical`, whose expressions are compiled, down to the physical plan, so that nothing is left to
     /// be refused at run time.
     pub(crate) fn try_new(state: &SessionState, logical: &LogicalPlan, now: Now) -> DataFusionResult<Self> {
-        Ok(Self { state: state.clone(), plan: physical_plan(state, logical)?, now })
+        let plan = physical_plan(state, logical)?;
+        let description = displayable(plan.as_ref()).indent(false).to_string();
+        Ok(Self {
+            state: state.clone(),
+            logical: logical.clone(),
+            idle: Mutex::new(vec![plan]),
+            description,
+            now,
+        })
     }
 
     /// Runs it over `rows`; where that fails over halves of them, until the rows that fail stand alone: the others are computed as ever. Whatever a plan says of a row travels with its
@@ -203,17 +215,33 @@ impl Prepared {
 
     /// The physical plan as text.
     pub(crate) fn describe(&self) -> String {
-        displayable(self.plan.as_ref()).indent(false).to_string()
+        self.description.clone()
     }
 
     /// Runs it over `rows`, which have the schema of its [`RunTable`], with `now_ms` as the time.
     pub(crate) async fn run(&self, rows: RecordBatch, now_ms: i64) -> DataFusionResult<RecordBatch> {
         self.now.store(now_ms, Ordering::Relaxed);
+        let idle = self.idle().pop();
+        let plan = idle.map_or_else(|| physical_plan(&self.state, &self.logical), Ok)?;
+        let result = self.run_plan(&plan, rows).await;
+        self.idle().push(plan);
+        result
+    }
+
+    async fn run_plan(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        rows: RecordBatch,
+    ) -> DataFusionResult<RecordBatch> {
         // Without the reset a hash join answers from its first build side.
-        let plan = reset_plan_states(Arc::clone(&self.plan))?;
+        let plan = reset_plan_states(Arc::clone(plan))?;
         let schema = plan.schema();
         let batches = collect(plan, Arc::new(self.context_of(rows))).await?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Arc<dyn ExecutionPlan>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn context_of(&self, rows: RecordBatch) -> TaskContext {

@@ -8,7 +8,7 @@ use crate::batch::counts::{Counts, Tally};
 use crate::batch::offset::PerPartition;
 use crate::batch::watermark::{Advanced, HeldBy, PartitionClock, WatermarkInput, WatermarkPolicy};
 use crate::clock::Nanos;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::progress::SourceProgress;
 use crate::query::Program;
 use crate::query::side::Side;
@@ -53,23 +53,9 @@ pub(crate) async fn compute(
     each_unit_once(&before.plan, &ranges)?;
     let before = Arc::new(before);
     let Before { program, plan, .. } = before.as_ref();
-    let topics: Vec<&Arc<str>> = program.inputs().map(|view| &program.sources[view.source].topic).collect();
-    let mut units = Vec::new();
-    for range in ranges {
-        let sides = Side::BOTH.into_iter().zip(&topics);
-        if let Some((side, _)) = sides.into_iter().find(|(_, topic)| ***topic == range.records.tp.topic) {
-            units.push((side, range));
-        }
-    }
-    let tasks = units.into_iter().map(|(side, range)| {
-        let before = Arc::clone(&before);
-        async move { Ok((side, admit_range(&before, side, range).await?)) }
-    });
-    let admitted = runner.run(tasks.collect()).await?;
+    let of_side = admit_units(&before, ranges, runner).await?;
     let mut clocks = before.clocks.clone();
-    clocks.extend(admitted.iter().map(|(_, admitted)| admitted.clock()));
-    let mut of_side: [Vec<AdmittedRange>; 2] = Default::default();
-    admitted.into_iter().for_each(|(side, admitted)| of_side[side.index()].push(admitted));
+    clocks.extend(of_side.iter().flatten().map(AdmittedRange::clock));
 
     let mut rows: Vec<Rows> = Vec::new();
     let (mut filtered_keys, mut letters, mut counts) = (Vec::new(), Vec::new(), Counts::default());
@@ -122,6 +108,31 @@ pub(crate) async fn compute(
         watermark,
         held_by,
     })
+}
+
+/// The read units of each side, each asked what its records answer alone.
+async fn admit_units(
+    before: &Arc<Before>,
+    ranges: Vec<DecodedRange>,
+    runner: &LocalRunner,
+) -> Result<[Vec<AdmittedRange>; 2]> {
+    let program = &before.program;
+    let topics: Vec<&Arc<str>> = program.inputs().map(|view| &program.sources[view.source].topic).collect();
+    let mut tasks = Vec::new();
+    for range in ranges {
+        let tp = &range.records.tp;
+        let mut sides = Side::BOTH.into_iter().zip(&topics);
+        let Some((side, _)) = sides.find(|(_, topic)| ***topic == tp.topic) else {
+            return Err(Error::internal(format!("nothing reads the records of {tp}")));
+        };
+        let before = Arc::clone(before);
+        tasks.push(async move { Ok((side, admit_range(&before, side, range).await?)) });
+    }
+    let mut of_side: [Vec<AdmittedRange>; 2] = Default::default();
+    for (side, admitted) in runner.run(tasks).await? {
+        of_side[side.index()].push(admitted);
+    }
+    Ok(of_side)
 }
 
 /// The task of each key group, with its rows of each source.
